@@ -1,0 +1,67 @@
+# The runner. `make demo` and `make test` are all that a newcomer needs; `make help` lists the rest.
+SHELL := /bin/sh
+PYTHON ?= python3
+export PROJECT_ROOT := $(CURDIR)
+WITH_ENV := . ./env.sh &&
+UV := .venv/.uv/bin/uv
+PACKAGES := data_engineering training local feature_repo
+
+.PHONY: help demo up shell test lint types unit e2e lock clean
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/.runtime ## Run both pipelines for real: source file to registered model. FORCE=1 publishes and trains anew.
+	@$(WITH_ENV) exec python -W ignore -m local.demo
+
+up: .venv/.runtime ## Serve Airflow's, MLflow's and Feast's pages until Ctrl-C.
+	@$(WITH_ENV) exec python -W ignore -m local.up
+
+shell: .venv/.runtime ## Open a shell in which `feast`, `airflow`, `mlflow` and `python` know this project.
+	@echo 'The same in a shell of your own: source "$(CURDIR)/env.sh"'
+	@$(WITH_ENV) exec "$${SHELL:-/bin/sh}"
+
+# The end-to-end tests wait for Airflow half of their time, and the unit tests use it.
+test: lint types ## Lint, types, unit and structure tests, and end to end under the real scheduler.
+	@$(MAKE) --no-print-directory -j2 --output-sync=target unit e2e
+
+lint: .venv/.dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	PYTHONPATH=. .venv/bin/lint-imports
+
+types: .venv/.dev
+	.venv/bin/mypy $(PACKAGES)
+
+unit: .venv/.dev
+	$(WITH_ENV) pytest -n 2 tests/unit
+
+e2e: .venv/.dev
+	$(WITH_ENV) pytest tests/e2e
+
+lock: .venv/.dev ## Resolve the requirements anew, to the newest versions that pyproject.toml allows.
+	echo 'uv>=0.9' | $(COMPILE) - -o requirements/uv.lock
+	$(COMPILE) pyproject.toml --extra ui -o requirements/runtime.lock
+	$(COMPILE) pyproject.toml --extra ui --group dev -c requirements/runtime.lock -o requirements/dev.lock
+
+clean: ## Delete the environment and everything that runs have made.
+	rm -rf .venv var
+
+# --no-header: the header would repeat an index's address from the command line.
+COMPILE := $(UV) pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header --quiet
+
+# uv, itself installed by hash, fetches the rest in parallel. It lives apart, since `sync` removes what is not locked.
+$(UV): requirements/uv.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python %d.%d cannot run this project: install 3.11, 3.12 or 3.13 and name it, as in make PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv/.uv
+	.venv/.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock
+
+.venv/.runtime: $(UV) requirements/runtime.lock
+	@echo 'installing the locked packages into .venv (1.2 GB)'
+	@$(UV) pip sync --quiet --compile-bytecode --require-hashes --python .venv/bin/python requirements/runtime.lock
+	@.venv/bin/python -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null || { echo 'LightGBM needs libgomp.so.1, which this machine has not: install the package libgomp1 (Debian, Ubuntu) or libgomp (Fedora)'; exit 1; }
+	@rm -f .venv/.dev && touch $@
+
+.venv/.dev: .venv/.runtime requirements/dev.lock
+	@$(UV) pip sync --quiet --compile-bytecode --require-hashes --python .venv/bin/python requirements/dev.lock
+	@touch $@

@@ -1,0 +1,59 @@
+"""The data-engineering DAG: census features from their source into Feast."""
+
+from airflow.sdk import Param, dag, task
+
+from assets import CENSUS_FEATURES, dag_options, imported_late, skip
+from data_engineering.settings import Settings
+
+SETTINGS = Settings()
+steps = imported_late("data_engineering.steps")
+PARAMS = {
+    "source": Param(None, type=["null", "string"], description="CSV or Parquet file, path or URL; empty: DATA_SOURCE"),
+    "force": Param(False, type="boolean", description="Publish a snapshot even if the content is unchanged"),
+}
+RUN_TYPES = ["manual", "scheduled", "asset_materialization"]  # all but backfill
+
+
+@dag(schedule=SETTINGS.schedule, params=PARAMS, allowed_run_types=RUN_TYPES, **dag_options("data-engineering"))
+def publish_features():
+    """Source, clean, validate and publish US Census features into Feast, then tell the models: `census_features`.
+
+    There is no backfill: the source keeps no history, so a run can only ever read what is there now.
+    """
+
+    @task
+    def extract(run_id=None, params=None):
+        """Read the source once into an immutable raw snapshot with a manifest."""
+        return steps().extract(SETTINGS, run_id, params["source"])
+
+    @task
+    def clean(batch):
+        """Drop rows with nulls and exact duplicates, name unknowns, key persons; count what was dropped."""
+        return steps().clean(SETTINGS, batch)
+
+    @task
+    def validate(batch):
+        """Hold the clean table against the contract; a breach stops the run before anything is published."""
+        return steps().validate(SETTINGS, batch)
+
+    @task
+    def publish(batch, params=None):
+        """Commit a snapshot to the offline store; skipped if the content equals the last verified one's."""
+        return steps().publish(SETTINGS, batch, force=params["force"]) or skip(
+            "unchanged since the last verified snapshot"
+        )
+
+    @task
+    def materialize(snapshot_id):
+        """Write the snapshot into the online store."""
+        return steps().materialize(SETTINGS, snapshot_id)
+
+    @task(outlets=[CENSUS_FEATURES])
+    def verify(snapshot_id, outlet_events=None, params=None):
+        """Compare persons online and offline, mark the snapshot verified and tell the models."""
+        outlet_events[CENSUS_FEATURES].extra = steps().verify(SETTINGS, snapshot_id) | {"force": params["force"]}
+
+    verify(materialize(publish(validate(clean(extract())))))
+
+
+publish_features()

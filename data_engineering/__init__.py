@@ -1,0 +1,1 @@
+"""The data-engineering area: it sources, cleans, validates and publishes census features into Feast."""

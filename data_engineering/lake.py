@@ -1,0 +1,83 @@
+"""Where the stages leave their tables: immutable files whose appearance is the commit.
+
+`staging/<batch>/` holds what one extraction produced (manifest, raw and clean table, contract report);
+`census/<batch>-<digest>.parquet` is a published snapshot, so a snapshot id leads to its stages.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+INSTANT = "%Y%m%dT%H%M%S.%fZ"
+
+
+@contextmanager
+def committed(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` that becomes `path` in one step, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Commit `value` as a JSON file."""
+    with committed(path) as draft:
+        draft.write_text(json.dumps(value, indent=2))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what `write_json` committed."""
+    value: dict[str, Any] = json.loads(path.read_text())
+    return value
+
+
+def staged(lake: Path, batch: str, name: str) -> Path:
+    """Return the path of one stage's file of one batch."""
+    return lake / "staging" / batch / name
+
+
+def snapshot_path(lake: Path, snapshot_id: str) -> Path:
+    """Return the path of a published snapshot."""
+    return lake / "census" / f"{snapshot_id}.parquet"
+
+
+def published(lake: Path) -> list[str]:
+    """Return the ids of all published snapshots, verified or not, oldest first."""
+    return sorted(path.stem for path in (lake / "census").glob("[!.]*Z-*.parquet"))
+
+
+def batch_of(snapshot_id: str) -> str:
+    """Return the batch that a snapshot was made from."""
+    return snapshot_id.partition("-")[0]
+
+
+def instant_of(name: str) -> datetime:
+    """Return the instant at which the source of a batch or snapshot was read (UTC, microseconds)."""
+    return datetime.strptime(batch_of(name), INSTANT).replace(tzinfo=UTC)
+
+
+def new_batch(lake: Path) -> str:
+    """Claim the folder of a batch, named by an instant later than every other, whatever the clock says."""
+    staging = lake / "staging"
+    staging.mkdir(parents=True, exist_ok=True)
+    names = [*(path.name for path in staging.glob("*Z")), *published(lake)]
+    instant = max([datetime.now(UTC), *(instant_of(name) + timedelta(microseconds=1) for name in names)])
+    while True:
+        batch = instant.strftime(INSTANT)
+        try:
+            (staging / batch).mkdir()
+        except FileExistsError:  # another run claimed this instant between our look and our claim
+            instant += timedelta(microseconds=1)
+        else:
+            return batch

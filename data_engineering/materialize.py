@@ -1,0 +1,112 @@
+"""Materialize a snapshot into the online store, verify it, and mark it verified in Feast's registry."""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from feast import FeatureStore
+from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
+from feast.saved_dataset import SavedDataset
+
+from data_engineering.errors import DataError
+from data_engineering.lake import batch_of, instant_of, read_json, snapshot_path, staged
+from data_engineering.settings import Settings
+
+log = logging.getLogger(__name__)
+
+VIEW = "census"
+KEY = "person_id"
+
+
+@dataclass(frozen=True)
+class VerifiedSnapshot:
+    """A snapshot that training may read: its id and its number of persons."""
+
+    snapshot_id: str
+    rows: int
+
+
+def last_verified(store: FeatureStore) -> VerifiedSnapshot | None:
+    """Return the newest verified snapshot, or None before the first."""
+    marks = [mark.tags for mark in store.list_saved_datasets(tags={"view": VIEW, "verified": "true"})]
+    newest = max(marks, key=lambda tags: tags["snapshot_id"], default=None)
+    return VerifiedSnapshot(newest["snapshot_id"], int(newest["rows"])) if newest else None
+
+
+def materialize(store: FeatureStore, snapshot_id: str) -> str:
+    """Write a snapshot's rows into the online store and return its id.
+
+    The interval holds the snapshot's one event timestamp and nothing else, so a retry writes the same rows again.
+    """
+    at = instant_of(snapshot_id)
+    store.materialize(start_date=at, end_date=at, feature_views=[VIEW])
+    log.info("materialized snapshot %s", snapshot_id)
+    return snapshot_id
+
+
+def verify(store: FeatureStore, settings: Settings, snapshot_id: str) -> dict[str, Any]:
+    """Mark a snapshot verified once a sample of its persons reads the same online and offline; return the mark's tags.
+
+    Raises:
+        DataError: a value differs.
+    """
+    path = snapshot_path(settings.lake, snapshot_id)
+    persons = pq.read_table(path, columns=[KEY])[KEY]
+    step = max(1, len(persons) // settings.verify_sample)
+    compare(store, persons.take(pa.array(range(0, len(persons), step))).to_pylist(), instant_of(snapshot_id))
+    tags = mark(settings, snapshot_id, rows=len(persons))
+    storage = SavedDatasetFileStorage(path=str(path))
+    verified = SavedDataset(f"{VIEW}_{snapshot_id}", features=[], join_keys=[KEY], storage=storage, tags=tags)
+    verified.min_event_timestamp = verified.max_event_timestamp = instant_of(snapshot_id)
+    store.registry.apply_saved_dataset(verified, store.project)
+    log.info("verified snapshot %s: %s of %s persons compared", snapshot_id, len(persons[::step]), f"{len(persons):,}")
+    return tags
+
+
+def mark(settings: Settings, snapshot_id: str, rows: int) -> dict[str, str]:
+    """Return what the registry says of a verified snapshot: the door through which training finds it and its origin."""
+    manifest = read_json(staged(settings.lake, batch_of(snapshot_id), "manifest.json"))
+    return {
+        "view": VIEW,
+        "verified": "true",
+        "snapshot_id": snapshot_id,
+        "event_timestamp": instant_of(snapshot_id).isoformat(),
+        "rows": str(rows),
+        "source": manifest["source"],
+        "source_sha256": manifest["sha256"],
+        "source_rows": str(manifest["rows"]),
+        "run": manifest["run"],
+    }
+
+
+def compare(store: FeatureStore, persons: list[str], at: datetime) -> None:
+    """Raise DataError unless every feature of `persons` reads the same online as offline at `at`."""
+    columns = [field.name for field in store.get_feature_view(VIEW).features]
+    references = [f"{VIEW}:{name}" for name in columns]
+    spine = pd.DataFrame({KEY: persons, "event_timestamp": at})
+    found = (
+        store.get_historical_features(spine, references),
+        store.get_online_features(references, [{KEY: person} for person in persons]),
+    )
+    offline, online = (rows.to_df().set_index(KEY).loc[persons, columns].astype(object) for rows in found)
+    for name in columns:
+        differs = offline[name] != online[name]
+        if differs.any():
+            person = differs.idxmax()
+            raise DataError(
+                f"person {person}: {name} is {online.at[person, name]!r} online and {offline.at[person, name]!r} "
+                f"offline ({differs.sum():,} of {len(persons):,} sampled persons differ): run publish_features again"
+            )
+
+
+def check_applied(store: FeatureStore) -> None:
+    """Raise DataError unless `feast apply` has registered the feature view in the store's project."""
+    if VIEW not in {view.name for view in store.list_feature_views()}:
+        raise DataError(
+            f"feature view {VIEW} is not in the registry of project {store.project!r}: "
+            "run `feast apply` in feature_repo"
+        )

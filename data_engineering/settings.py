@@ -1,0 +1,25 @@
+"""The area's settings, read once at the edge and passed in."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+BUNDLED_SOURCE = Path(__file__).parent / "data" / "adult.data.gz"
+
+
+class Settings(BaseSettings):
+    """What `DATA_*` variables say; `.env.example` describes each."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DATA_", env_ignore_empty=True, env_parse_none_str="none", frozen=True, extra="forbid"
+    )
+
+    lake: Path = Field(description="Folder that keeps every stage's Parquet files; `env.sh` sets it.")
+    source: str = Field(str(BUNDLED_SOURCE), description="CSV or Parquet file, optionally gzipped: a path or a URL.")
+    key_column: str | None = Field(None, description="The source's own key, when it has one; else one is derived.")
+    schedule: str | None = Field("@daily", description="When `publish_features` runs by itself; `none`: never.")
+    max_dropped_share: float = Field(0.05, ge=0, le=1, description="Largest share of rows that cleaning may drop.")
+    max_unknown_share: float = Field(0.10, ge=0, le=1, description="Largest share of `Unknown` in one column.")
+    max_row_change: float = Field(0.20, ge=0, description="Largest change of the row count since the last snapshot.")
+    verify_sample: int = Field(500, ge=1, description="Persons that must read the same online and offline.")

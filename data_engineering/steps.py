@@ -1,0 +1,52 @@
+"""The publishing DAG's tasks: each takes and returns ids, and finds its data in the lake and in Feast."""
+
+from typing import Any
+
+from feast import FeatureStore
+
+from data_engineering import (
+    clean as cleaning,
+    contract,
+    materialize as online,
+    publish as publishing,
+    source as sources,
+)
+from data_engineering.settings import Settings
+
+
+def extract(settings: Settings, run: str, source: str | None) -> str:
+    """Read the source into a new batch, or find the one that this run read before."""
+    return sources.extract(settings, run, source)
+
+
+def clean(settings: Settings, batch: str) -> str:
+    """Clean the batch's raw table."""
+    return cleaning.clean(settings, batch)
+
+
+def validate(settings: Settings, batch: str) -> str:
+    """Hold the batch's clean table against the contract."""
+    last = online.last_verified(_store())
+    return contract.validate(settings, batch, last.rows if last else None)
+
+
+def publish(settings: Settings, batch: str, *, force: bool) -> str | None:
+    """Return the snapshot that holds the batch's content, or None if nothing has changed."""
+    last = online.last_verified(_store())
+    return publishing.publish(settings, batch, last.snapshot_id if last else None, force=force)
+
+
+def materialize(settings: Settings, snapshot_id: str) -> str:  # noqa: ARG001  all steps are called alike
+    """Write the snapshot into the online store."""
+    return online.materialize(_store(), snapshot_id)
+
+
+def verify(settings: Settings, snapshot_id: str) -> dict[str, Any]:
+    """Mark the snapshot verified once it reads the same online and offline."""
+    return online.verify(_store(), settings, snapshot_id)
+
+
+def _store() -> FeatureStore:
+    store = FeatureStore()  # FEAST_FS_YAML_FILE_PATH names its configuration
+    online.check_applied(store)
+    return store

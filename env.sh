@@ -1,0 +1,67 @@
+# The settings of every program, in one place. Use it with `. ./env.sh`, or open a shell with `make shell`.
+# What the environment or `.env` (see .env.example) already says is kept.
+
+_root=${PROJECT_ROOT:-$(cd "$(dirname "${BASH_SOURCE:-$0}")" && pwd)}
+
+if [ -f "$_root/.env" ]; then
+    while IFS='=' read -r _name _value || [ -n "$_name" ]; do
+        case $_name in '' | \#* | *[!A-Za-z0-9_]*) continue ;; esac
+        eval "[ -n \"\${$_name+set}\" ]" || export "$_name=$_value"
+    done < "$_root/.env"
+fi
+
+_default() { eval "[ -n \"\${$1:-}\" ]" || export "$1=$2"; }
+
+_default VAR_DIR "$_root/var"
+export VIRTUAL_ENV="$_root/.venv"
+case ":$PATH:" in *":$VIRTUAL_ENV/bin:"*) ;; *) export PATH="$VIRTUAL_ENV/bin:$PATH" ;; esac
+case ":${PYTHONPATH:-}:" in
+    *":$_root:"*) ;;
+    *) export PYTHONPATH="$_root:$_root/local/airflow${PYTHONPATH:+:$PYTHONPATH}" ;;
+esac
+
+# Data engineering
+_default DATA_LAKE "$VAR_DIR/lake"
+
+# Feast
+_default FEAST_FS_YAML_FILE_PATH "$_root/feature_repo/feature_store.yaml"
+_default FEAST_REGISTRY_URI "sqlite:///$VAR_DIR/feast/registry.db"
+_default FEAST_ONLINE_STORE_PATH "$VAR_DIR/feast/online.db"
+_default FEAST_USAGE False
+
+# Training and MLflow
+_default MLFLOW_TRACKING_URI "sqlite:///$VAR_DIR/mlflow/mlflow.db"
+_default MLFLOW_BACKEND_STORE_URI "$MLFLOW_TRACKING_URI"
+_default MLFLOW_DEFAULT_ARTIFACT_ROOT "$VAR_DIR/mlflow/artifacts"
+_default FEAST_UI_PORT 8888
+_default MLFLOW_HOST 127.0.0.1
+_default MLFLOW_PORT 5000
+_default MLFLOW_WORKERS 1
+_default MLFLOW_DISABLE_TELEMETRY true
+_default TRAINING_ARTIFACTS "$MLFLOW_DEFAULT_ARTIFACT_ROOT"
+_default TRAINING_WORKSPACE "$VAR_DIR/training"
+
+# Airflow
+_default AIRFLOW_PORT 8080
+_default AIRFLOW_LOG_PORT 8793
+_default AIRFLOW_HOME "$VAR_DIR/airflow"
+_default AIRFLOW__CORE__DAGS_FOLDER "$_root/dags"
+_default AIRFLOW__CORE__LOAD_EXAMPLES False
+_default AIRFLOW__CORE__EXECUTOR LocalExecutor
+_default AIRFLOW__CORE__PARALLELISM 4
+_default AIRFLOW__CORE__EXECUTION_API_SERVER_URL "http://127.0.0.1:$AIRFLOW_PORT/execution/"
+_default AIRFLOW__CORE__XCOM_BACKEND airflow.providers.common.io.xcom.backend.XComObjectStorageBackend
+_default AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH "file://$VAR_DIR/xcom"
+_default AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD 0
+_default AIRFLOW__API__HOST 127.0.0.1
+_default AIRFLOW__API__PORT "$AIRFLOW_PORT"
+_default AIRFLOW__API__BASE_URL "http://127.0.0.1:$AIRFLOW_PORT"
+_default AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT "$AIRFLOW_LOG_PORT"
+_default AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME 0.1
+_default AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL 30
+_default AIRFLOW__USAGE_DATA_COLLECTION__ENABLED False
+_default DO_NOT_TRACK 1
+
+mkdir -p "$DATA_LAKE/census" "$VAR_DIR/feast" "$VAR_DIR/mlflow" "$VAR_DIR/xcom" "$AIRFLOW_HOME" || echo "$VAR_DIR cannot be written: set VAR_DIR" >&2
+unset _root _name _value
+unset -f _default

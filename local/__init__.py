@@ -1,0 +1,1 @@
+"""The two pipelines on one machine: start and stop the programs, run the demo."""

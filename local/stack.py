@@ -1,0 +1,42 @@
+"""Airflow and Feast on this machine, in the order in which they have to come up."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from local.airflow_api import AirflowAPI
+from local.services import Services, check_free, only_one, port
+
+DAGS = ("publish_features", "train_never_married")
+
+
+@contextmanager
+def running() -> Iterator[tuple[Services, AirflowAPI]]:
+    """Give the programs and a logged-in client once both DAGs can be triggered; end all of it after the block.
+
+    Raises:
+        LocalError: the folder or a port is taken, or a program failed.
+    """
+    folder = Path(os.environ["VAR_DIR"])
+    with only_one(folder), Services(folder / "logs") as services:
+        check_free({"AIRFLOW_PORT": port("AIRFLOW_PORT"), "AIRFLOW_LOG_PORT": port("AIRFLOW_LOG_PORT")})
+        # Each step does nothing the second time.
+        services.start("airflow-db-migrate", "airflow", "db", "migrate")
+        services.start("feast-apply", "feast", "--chdir", feature_repo(), "apply")
+        services.finish("airflow-db-migrate")
+        for name in ("api-server", "scheduler", "dag-processor"):
+            services.start(f"airflow-{name}", "airflow", name)
+        services.finish("feast-apply")
+        api = AirflowAPI()
+        services.wait("Airflow", api.healthy, seconds=180)
+        api.login()
+        for dag in DAGS:
+            services.wait(f"DAG {dag}", lambda dag=dag: api.has_dag(dag), seconds=120)  # type: ignore[misc]
+            api.unpause(dag)
+        yield services, api
+
+
+def feature_repo() -> str:
+    """Return the folder of the Feast definitions."""
+    return str(Path(os.environ["FEAST_FS_YAML_FILE_PATH"]).parent)

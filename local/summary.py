@@ -1,0 +1,108 @@
+"""What the demo says at its end, read from where each fact is kept: Airflow, the lake, MLflow and Feast."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pyarrow.parquet as pq
+from feast import FeatureStore
+from mlflow.entities.model_registry import ModelVersion
+from rich.console import Console
+from rich.table import Table
+
+from data_engineering import lake
+from local.airflow_api import AirflowAPI
+from training import dataset, register, tracking
+from training.models import never_married
+from training.settings import Settings
+
+
+def newest_snapshot() -> str:
+    """Return the id of the newest verified snapshot."""
+    return dataset.snapshot(FeatureStore())["snapshot_id"]
+
+
+def champion() -> ModelVersion | None:
+    """Return the champion of `never_married`."""
+    return register.champion(tracking.connect(Settings()), never_married)
+
+
+def show(console: Console, api: AirflowAPI, runs: dict[str, str]) -> None:
+    """Print rows, snapshot, scores, verdict, model, one person's prediction and the seconds of each step."""
+    table = Table(box=None, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in {
+        **_data(),
+        **_model(runs.get("train_never_married")),
+        **_person(),
+        **_seconds(api, runs),
+    }.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _data() -> dict[str, str]:
+    snapshot = newest_snapshot()
+    folder = Path(os.environ["DATA_LAKE"])
+    counts = lake.read_json(lake.staged(folder, lake.batch_of(snapshot), "clean.json"))
+    rows = pq.read_metadata(lake.snapshot_path(folder, snapshot)).num_rows
+    return {
+        "rows read": f"{counts['rows_in']:,}",
+        "rows cleaned": f"{counts['rows_out']:,}",
+        "rows dropped": f"{counts['with_null']:,} with nulls, {counts['duplicates']:,} duplicates",
+        "rows published": f"{rows:,}",
+        "snapshot": snapshot,
+    }
+
+
+def _model(pipeline_run: str | None) -> dict[str, str]:
+    client = tracking.connect(Settings())
+    best = champion()
+    run_id = best.run_id if best else None
+    if pipeline_run:
+        experiment = client.get_experiment_by_name(never_married.name)
+        run_id = client.search_runs([experiment.experiment_id], f"tags.pipeline_run = '{pipeline_run}'")[0].info.run_id
+    run = client.get_run(run_id).data
+    found = {
+        "accuracy": f"{run.metrics['accuracy']:.4f} ± {run.metrics['accuracy_std']:.4f} over 15 folds",
+        "gate": f"{run.tags['gate']}: {run.tags['gate.reason']}",
+    }
+    if "promotion" in run.tags:
+        found["promotion"] = run.tags["promotion"]
+    if best:
+        found["model"] = f"{best.name} version {best.version}, alias {register.CHAMPION}"
+    return found
+
+
+def _person() -> dict[str, str]:
+    store = FeatureStore()
+    person = pq.read_table(lake.snapshot_path(Path(os.environ["DATA_LAKE"]), newest_snapshot()), columns=["person_id"])[
+        0
+    ][0].as_py()
+    service = store.get_feature_service(never_married.inference_service)
+    rows = store.get_online_features(service, [{"person_id": person}]).to_df()
+    values = {name: value for name, value in rows.iloc[0].items() if name != "person_id"}
+    if not champion():
+        return {"one person, online": _listed(values)}
+    model = mlflow.pyfunc.load_model(f"models:/{never_married.name}@{register.CHAMPION}")
+    answer = model.predict(rows[list(values)]).iloc[0]
+    yes = "yes" if answer["prediction"] else "no"
+    return {
+        "one person, online": _listed(values),
+        "prediction": f"{never_married.name} is {yes}, probability {answer['probability']:.3f}",
+    }
+
+
+def _listed(values: dict[Any, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _seconds(api: AirflowAPI, runs: dict[str, str]) -> dict[str, str]:
+    found = {}
+    for dag, run in runs.items():
+        found[f"seconds, {dag.split('_')[0]}"] = ", ".join(
+            f"{task['task_id']} {task['duration']:.1f}" for task in api.tasks(dag, run) if task["duration"]
+        )
+    return found

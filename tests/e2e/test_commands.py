@@ -1,0 +1,130 @@
+"""The ecosystem's own commands, typed in the shell that `make shell` opens."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def typed(up, environment):
+    """Type a command in the folder of the Feast definitions or the project's, and return what it printed."""
+
+    def run(command: str, folder: str = ".") -> str:
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=ROOT / folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_up_prints_addresses_and_the_generated_login(up, environment):
+    for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "FEAST_UI_PORT"):
+        assert f"http://127.0.0.1:{environment[name]}" in up.printed
+    assert "user admin, password " in up.printed
+
+
+def test_mlflow_and_feast_serve_their_pages(up, environment):
+    mlflow = f"http://127.0.0.1:{environment['MLFLOW_PORT']}"
+    assert "MLflow" in requests.get(mlflow, timeout=30).text
+    found = requests.get(f"{mlflow}/api/2.0/mlflow/registered-models/get", params={"name": "never_married"}, timeout=30)
+    assert found.json()["registered_model"]["aliases"][0]["alias"] == "champion"
+    assert "Feast" in requests.get(f"http://127.0.0.1:{environment['FEAST_UI_PORT']}", timeout=30).text
+
+
+def test_airflow_lists_both_dags(typed):
+    listed = typed("airflow dags list --output json")
+    assert {"publish_features", "train_never_married"} <= {
+        dag["dag_id"] for dag in json.loads(listed[listed.index("[{") :])
+    }
+
+
+def test_feast_apply_on_a_materialized_registry_changes_no_definition(typed):
+    printed = typed("feast apply", "feature_repo")
+    # Feast 0.67 takes a view's materialized intervals for a change of the view; nothing else may differ.
+    assert {line for line in printed.splitlines() if line.startswith(("Created", "Updated", "Deleted"))} <= {
+        "Updated feature view census"
+    }
+    assert "No changes to infrastructure" in printed
+
+
+def test_feast_materializes_an_interval(typed):
+    assert "census" in typed("feast materialize 2020-01-01T00:00:00 2020-01-02T00:00:00", "feature_repo")
+
+
+def test_champion_serves_feature_rows_over_http(up, environment, tmp_path):
+    command = [
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        "models:/never_married@champion",
+        "--env-manager",
+        "local",
+        "--port",
+        "0",
+    ]
+    command[-1] = port = _free_port()
+    with (tmp_path / "serve.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while not _answers(f"http://127.0.0.1:{port}/ping"):
+            assert server.poll() is None, (tmp_path / "serve.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        row = {
+            "age": 19, "workclass": "Private", "education": "HS-grad", "occupation": "Sales", "race": "White",
+            "sex": "Male", "capital_gain": 0, "capital_loss": 0, "hours_per_week": 20,
+            "native_country": "United-States", "income_bracket": "<=50K",
+        }  # fmt: skip
+        scored = requests.post(f"http://127.0.0.1:{port}/invocations", json={"dataframe_records": [row]}, timeout=30)
+        answer = scored.json()["predictions"][0]
+        assert answer["prediction"] is True
+        assert 0.5 < answer["probability"] < 1
+        del row["age"]
+        refused = requests.post(f"http://127.0.0.1:{port}/invocations", json={"dataframe_records": [row]}, timeout=30)
+        assert refused.status_code == 400
+        assert "age" in refused.text
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def _free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def _answers(page: str) -> bool:
+    try:
+        return requests.get(page, timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+def test_readme_notebook_lines_give_the_dags_scores(typed):
+    readme = (ROOT / "README.md").read_text()
+    code = readme.split("<!-- notebook -->")[1].split("```python\n")[1].split("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "0.8390 ± 0.0030" in done.stdout

@@ -1,0 +1,66 @@
+import re
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from training.workbench import training_set
+
+STEPS = ["extract", "clean", "validate", "publish", "materialize", "verify",
+         "training_set", "cross_validate", "gate", "fit", "register", "promote"]  # fmt: skip
+
+
+def test_demo_goes_from_the_source_file_to_a_registered_model(first_demo):
+    assert first_demo.returncode == 0, first_demo.stdout + first_demo.stderr
+    assert first_demo.stderr == ""
+    text = first_demo.stdout
+    assert re.findall(r"^  done +(\w+) +[\d.]+ s$", text, re.MULTILINE) == STEPS
+    for line in (
+        r"rows read +32,561",
+        r"rows cleaned +32,537",
+        r"rows dropped +0 with nulls, 24 duplicates",
+        r"rows published +32,537",
+        r"snapshot +\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{16}",
+        r"accuracy +0\.8390 ± 0\.0030 over 15 folds",
+        r"gate +passed: accuracy 0\.8390 reaches the minimum of 0\.8000",
+        r"model +never_married version 1, alias champion",
+        r"prediction +never_married is (yes|no), probability 0\.\d{3}",
+        r"make up",
+    ):
+        assert re.search(line, text), (line, text)
+
+
+def test_demo_leaves_no_process_behind(first_demo):
+    assert first_demo.left_behind == []
+
+
+def test_demo_run_again_finds_the_snapshot_unchanged_and_trains_nothing(second_demo, environment):
+    assert second_demo.returncode == 0, second_demo.stdout + second_demo.stderr
+    assert "unchanged: the source's content equals snapshot" in second_demo.stdout
+    assert "nothing is trained anew" in second_demo.stdout
+    client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    assert [v.version for v in client.search_model_versions("name = 'never_married'")] in ([1], ["1"])
+
+
+def test_registered_model_can_be_explained_and_predicts(first_demo, environment):
+    mlflow.set_tracking_uri(environment["MLFLOW_TRACKING_URI"])
+    client = MlflowClient()
+    version = client.get_model_version_by_alias("never_married", "champion")
+    run = client.get_run(version.run_id)
+    dataset = training_set("never_married")
+    assert version.tags["snapshot_id"] == dataset.snapshot_id
+    assert version.tags["training_set.digest"] == dataset.digest
+    assert run.data.metrics["accuracy"] == pytest.approx(0.8390, abs=5e-5)
+    assert len(client.get_metric_history(version.run_id, "fold_accuracy")) == 15
+    assert {item.path for item in client.list_artifacts(version.run_id)} == {
+        "confusion_matrix.png",
+        "importance.png",
+        "roc_curve.png",
+    }
+    assert run.inputs.dataset_inputs[0].dataset.name == "never_married_training"
+    model = mlflow.pyfunc.load_model("models:/never_married@champion")
+    rows = dataset.inputs.head(200)
+    answers = model.predict(rows)
+    pipeline = mlflow.sklearn.load_model("models:/never_married@champion")
+    assert answers["probability"].tolist() == pipeline.predict_proba(rows)[:, 1].tolist()
+    assert answers["prediction"].tolist() == pipeline.predict(rows).tolist()

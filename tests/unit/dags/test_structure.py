@@ -1,0 +1,219 @@
+"""dags/: the exact tasks and their edges, how they retry and what they say, and that parsing them stays light."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+DAGS = ROOT / "dags"
+HEAVY = {"feast", "mlflow", "pandas", "sklearn", "lightgbm", "ibis", "duckdb", "matplotlib"}
+EDGES = {
+    "publish_features": {
+        "extract": {"clean"},
+        "clean": {"validate"},
+        "validate": {"publish"},
+        "publish": {"materialize"},
+        "materialize": {"verify"},
+        "verify": set(),
+    },
+    "train_never_married": {
+        "training_set": {"cross_validate", "fit", "register", "promote"},
+        "cross_validate": {"gate"},
+        "gate": {"fit"},
+        "fit": {"register"},
+        "register": {"promote"},
+        "promote": set(),
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, environment_of: Callable[..., dict[str, str]]) -> Iterator[Path]:
+    """Give this module the environment of env.sh on a folder of its own, and what the DAG processor has on its path."""
+    folder = tmp_path_factory.mktemp("airflow") / "var"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment_of(folder).items():
+            patch.setenv(name, value)
+        patch.syspath_prepend(DAGS)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def bag(airflow: Path) -> Any:
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(DAGS)
+
+
+@pytest.fixture(params=EDGES)
+def dag(request: pytest.FixtureRequest, bag: Any) -> Any:
+    return bag.dags[request.param]
+
+
+@pytest.fixture
+def notices(airflow: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    import notices
+
+    return notices
+
+
+def test_the_dags_are_these_and_import_without_error(bag: Any):
+    assert bag.import_errors == {}
+    assert bag.captured_warnings == {}
+    assert set(bag.dags) == set(EDGES)
+
+
+def test_the_edges_are_exactly_these(dag: Any):
+    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == EDGES[dag.dag_id]
+
+
+def test_publishing_runs_daily_and_training_when_features_were_published(bag: Any):
+    from airflow.sdk import Asset
+
+    publish, train = (bag.dags[name] for name in EDGES)
+    assert publish.schedule == "@daily"
+    assert isinstance(train.schedule, Asset)
+    assert (train.schedule.name, train.schedule.uri) == ("census_features", "feast://census/census")
+    outlets = {task.task_id: task.outlets for dag in bag.dags.values() for task in dag.tasks if task.outlets}
+    assert outlets == {"verify": [train.schedule]}
+
+
+def test_one_run_at_a_time_and_none_for_the_past(dag: Any):
+    assert (dag.max_active_runs, dag.catchup) == (1, False)
+
+
+def test_every_task_retries_with_growing_delay_and_ends_in_time(dag: Any):
+    for task in dag.tasks:
+        assert (task.retries, task.retry_delay, task.max_retry_delay) == (
+            2,
+            timedelta(seconds=10),
+            timedelta(minutes=5),
+        )
+        assert task.retry_exponential_backoff == 2
+        assert timedelta(0) < task.execution_timeout <= timedelta(hours=1)
+
+
+def test_errors_for_a_person_are_not_retried(dag: Any):
+    from airflow.sdk import RetryAction
+
+    from data_engineering.errors import DataError
+    from training.errors import TrainingError
+
+    for task in dag.tasks:
+        for error in (DataError("bad"), TrainingError("bad")):
+            assert task.retry_policy.evaluate(error, 1, 2).action == RetryAction.FAIL
+        assert task.retry_policy.evaluate(OSError("network"), 1, 2).action != RetryAction.FAIL
+
+
+def test_every_dag_and_task_has_owner_tag_and_docs(dag: Any):
+    owner = {"publish_features": "data-engineering", "train_never_married": "ml-engineering"}[dag.dag_id]
+    assert dag.tags == {owner}
+    assert dag.doc_md
+    for task in dag.tasks:
+        assert task.owner == owner
+        assert task.doc_md.endswith("."), task.task_id
+
+
+def test_every_task_gives_notice_of_failure_and_skip(dag: Any, notices: ModuleType):
+    for task in dag.tasks:
+        for callbacks in (task.on_failure_callback, task.on_skipped_callback):
+            assert [type(callback).__name__ for callback in callbacks] == ["LogNotifier"]
+
+
+@pytest.mark.parametrize(
+    ("name", "param", "good", "bad"),
+    [
+        ("train_never_married", "min_accuracy", [0, 0.8, 1], [1.5, -0.1, "high", None]),
+        ("train_never_married", "as_of", [None, "2026-01-31T12:00:00+00:00"], [7, 1.5, True]),
+        ("train_never_married", "force", [True, False], ["yes", None]),
+        ("publish_features", "source", [None, "census.csv"], [7]),
+        ("publish_features", "force", [True, False], ["yes", None]),
+    ],
+)
+def test_a_params_bad_value_is_refused(bag: Any, name: str, param: str, good: list[Any], bad: list[Any]):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    found = deepcopy(bag.dags[name].params.get_param(param))
+    assert [found.resolve(value) for value in good] == good
+    for value in bad:
+        with pytest.raises(ParamValidationError):
+            found.resolve(value)
+
+
+def test_params_have_these_defaults(bag: Any):
+    found = {name: dag.params.dump() for name, dag in bag.dags.items()}
+    assert found == {
+        "publish_features": {"source": None, "force": False},
+        "train_never_married": {"min_accuracy": 0.8, "as_of": None, "force": False},
+    }
+
+
+def test_parsing_imports_nothing_heavy(airflow: Path):
+    script = "import sys, publish_features, train_model; print(*{name.partition('.')[0] for name in sys.modules})"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{DAGS}"}
+    parsed = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    imported = set(parsed.stdout.splitlines()[-1].split())
+    assert {"airflow", "data_engineering", "training"} <= imported
+    assert HEAVY & imported == set()
+
+
+@pytest.mark.parametrize("path", sorted(DAGS.glob("*.py")), ids=lambda path: path.name)
+def test_a_dag_file_is_short(path: Path):
+    assert len(path.read_text().splitlines()) <= 60
+
+
+def imports(path: Path) -> set[str]:
+    """Return the top-level packages that a file imports, inside functions too."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    from_ = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in plain | from_}
+
+
+@pytest.mark.parametrize(
+    ("area", "not_to_import"),
+    [
+        ("data_engineering", {"training", "airflow", "dags", "local", "mlflow"}),
+        ("training", {"data_engineering", "airflow", "dags", "local"}),
+        ("feature_repo", {"data_engineering", "training", "airflow", "local"}),
+    ],
+)
+def test_the_areas_meet_in_the_feature_store_alone(area: str, not_to_import: set[str]):
+    files = list((ROOT / area).rglob("*.py"))
+    assert files
+    found = {path.name: imports(path) & not_to_import for path in files}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+def test_notice_is_given_in_the_log_by_default(notices: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PIPELINE_NOTIFIER", raising=False)
+    assert type(notices.notifier()) is notices.LogNotifier
+    monkeypatch.setenv("PIPELINE_NOTIFIER", "")
+    assert type(notices.notifier()) is notices.LogNotifier
+
+
+def test_the_notifier_is_a_setting(notices: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "our_chat.py").write_text(
+        "class Chat:\n    def __init__(self, channel, urgent=False):\n        self.said = channel, urgent\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PIPELINE_NOTIFIER", "our_chat.Chat")
+    monkeypatch.setenv("PIPELINE_NOTIFIER_OPTIONS", '{"channel": "#census", "urgent": true}')
+    assert notices.notifier().said == ("#census", True)
+
+
+def test_a_notifier_that_is_not_there_is_an_error(notices: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PIPELINE_NOTIFIER", "no_such_module.Chat")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        notices.notifier()

@@ -1,0 +1,101 @@
+"""Census tables of a few rows, and the official one extracted and cleaned once."""
+
+import csv
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from data_engineering.clean import clean
+from data_engineering.schema import COLUMNS
+from data_engineering.settings import Settings
+from data_engineering.source import extract
+
+Row = dict[str, Any]
+
+ROW: Row = {
+    "age": 39,
+    "workclass": "State-gov",
+    "functional_weight": 77516,
+    "education": "Bachelors",
+    "education_num": 13,
+    "marital_status": "Never-married",
+    "occupation": "Adm-clerical",
+    "relationship": "Not-in-family",
+    "race": "White",
+    "sex": "Male",
+    "capital_gain": 2174,
+    "capital_loss": 0,
+    "hours_per_week": 40,
+    "native_country": "United-States",
+    "income_bracket": "<=50K",
+}
+
+
+def _row(**changes: object) -> Row:
+    return {**ROW, **changes}
+
+
+def _csv_text(rows: list[Row], *, columns: list[str] | None = None, header: bool = True, end: str = "\n") -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator=end)
+    names = columns or list(COLUMNS)
+    writer.writerows([*([names] if header else []), *([row[name] for name in names] for row in rows)])
+    return out.getvalue()
+
+
+def _rows_of(path: Path) -> list[Row]:
+    return list(pq.read_table(path).to_pylist())
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("DATA_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Return settings on a lake of their own."""
+    return Settings(lake=tmp_path / "lake")
+
+
+@pytest.fixture(scope="session")
+def row() -> Callable[..., Row]:
+    """Return a maker of valid source rows with changes."""
+    return _row
+
+
+@pytest.fixture(scope="session")
+def csv_text() -> Callable[..., str]:
+    """Return a writer of rows as CSV text."""
+    return _csv_text
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[[Path], list[Row]]:
+    """Return a reader of a Parquet file's rows."""
+    return _rows_of
+
+
+@pytest.fixture
+def source_file(tmp_path: Path) -> Callable[..., str]:
+    """Return a writer of bytes or text as a source file, which returns its path."""
+
+    def write(content: bytes | str, name: str = "census.csv") -> str:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def official(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, str]:
+    """Return settings and the batch of the official table, extracted and cleaned; only read it."""
+    settings = Settings(lake=tmp_path_factory.mktemp("official"))
+    return settings, clean(settings, extract(settings, "official"))

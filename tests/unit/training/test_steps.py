@@ -1,0 +1,249 @@
+"""training/steps.py: the whole chain on the small store and a real MLflow, each task called twice as a retry would."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.sklearn
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from training import dataset as datasets, evaluate, register as registry, steps, tracking
+from training.errors import TrainingError
+from training.models import ModelEntry, never_married
+from training.settings import Settings
+
+MODEL = "never_married"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the tasks of one pipeline run returned, and a client to look at what they left."""
+
+    client: MlflowClient
+    path: str
+    run_id: str
+    verdict: dict[str, Any]
+    model_id: str
+    version: str
+    promotion: str
+
+
+def until_gate(settings: Settings, run: str, times: int = 1, **gate: Any) -> tuple[dict[str, str], dict[str, Any]]:
+    for _ in range(times):
+        data = steps.training_set(settings, MODEL, run, None)
+    for _ in range(times):
+        steps.cross_validate(settings, MODEL, data["path"], data["run_id"])
+    for _ in range(times):
+        verdict = steps.gate(settings, MODEL, data["run_id"], **{"min_accuracy": 0.7, "force": False, **gate})
+    return data, verdict
+
+
+def trained(settings: Settings, run: str, times: int = 1, **gate: Any) -> Trained:
+    data, verdict = until_gate(settings, run, times, **gate)
+    run_id = data["run_id"]
+    assert verdict["passed"], verdict
+    for _ in range(times):
+        fitted = steps.fit(settings, MODEL, data["path"], run_id)
+    for _ in range(times):
+        version = steps.register(settings, MODEL, run_id, fitted["model_uri"], fitted["model_id"])
+    promotions = [steps.promote(settings, MODEL, run_id, version) for _ in range(times)]
+    client = tracking.connect(settings)
+    return Trained(client, data["path"], run_id, verdict, fitted["model_id"], version, promotions[0])
+
+
+@pytest.fixture
+def chain(publisher, settings) -> Trained:
+    return trained(settings, "scheduled__1", times=2)
+
+
+def champion(client: MlflowClient) -> str:
+    return str(client.get_model_version_by_alias(MODEL, "champion").version)
+
+
+def check_nothing_is_doubled(chain: Trained) -> None:
+    client = chain.client
+    experiment = client.get_experiment_by_name(MODEL)
+    assert [run.info.run_id for run in client.search_runs([experiment.experiment_id])] == [chain.run_id]
+    assert [model.model_id for model in client.search_logged_models([experiment.experiment_id])] == [chain.model_id]
+    assert [str(version.version) for version in client.search_model_versions(f"name = '{MODEL}'")] == [chain.version]
+    metrics = client.get_run(chain.run_id).data.metrics
+    assert set(metrics) >= {"accuracy", "accuracy_std", "roc_auc", "log_loss", "fold_accuracy"}
+    for name in metrics:
+        points = [point.step for point in client.get_metric_history(chain.run_id, name)]
+        assert points == (list(range(15)) if name.startswith("fold_") else [0]), name
+    assert len(client.get_run(chain.run_id).inputs.dataset_inputs) == 1
+    assert len(list(Path(chain.path).parent.iterdir())) == 1
+
+
+def check_the_run_tells_how_it_went(chain: Trained) -> None:
+    run = chain.client.get_run(chain.run_id)
+    accuracy = run.data.metrics["accuracy"]
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "scheduled__1")
+    assert run.data.tags["accuracy"] == repr(accuracy)
+    assert (
+        run.data.tags["mlflow.note.content"] == f"Gate passed: accuracy {accuracy:.4f} reaches the minimum of 0.7000."
+    )
+    assert run.data.params["deterministic"] == "True"
+    pictures = {file.path for file in chain.client.list_artifacts(chain.run_id)}
+    assert pictures == {"confusion_matrix.png", "roc_curve.png", "importance.png"}
+    assert chain.promotion == "promoted: there was no champion"
+    assert run.data.tags["promotion"] == "it is the champion already"  # what the retry found
+    assert champion(chain.client) == chain.version == run.data.tags["version"]
+
+
+def check_the_version_says_where_it_comes_from(chain: Trained, publisher) -> None:
+    tags = chain.client.get_model_version(MODEL, chain.version).tags
+    (mark,) = [dataset.tags for dataset in publisher.store.list_saved_datasets(tags={"verified": "true"})]
+    data = datasets.load(never_married, chain.path)
+    expected = {
+        "pipeline_run": "scheduled__1",
+        "run_id": chain.run_id,
+        "git_commit": "0123456789abcdef",
+        "snapshot_id": publisher.first,
+        "snapshot.event_timestamp": mark["event_timestamp"],
+        "snapshot.run": mark["run"],
+        "source": mark["source"],
+        "source.sha256": mark["source_sha256"],
+        "training_set.digest": data.digest,
+        "training_set.rows": "300",
+        "feast.feature_view": "census",
+        "feast.feature_service": "never_married",
+        "feast.training_service": "never_married_training",
+        "label": "marital_status = Never-married",
+        "gate": "passed",
+        "min_accuracy": "0.7",
+        "champion.met": "none",
+        "recipe": registry.recipe_digest(evaluate.recipe(never_married, data)),
+    }
+    assert {name: tags.get(name) for name in expected} == expected
+
+
+def check_the_dataset_is_shown_with_its_source(chain: Trained, publisher) -> None:
+    (shown,) = chain.client.get_run(chain.run_id).inputs.dataset_inputs
+    data = datasets.load(never_married, chain.path)
+    assert (shown.dataset.source_type, shown.dataset.digest) == ("feast", data.digest[:36])
+    assert json.loads(shown.dataset.source)["snapshot_id"] == publisher.first
+
+
+def check_the_model_answers_as_the_pipeline_does(chain: Trained, publisher) -> None:
+    data = datasets.load(never_married, chain.path)
+    fitted = evaluate.fit(evaluate.recipe(never_married, data), data)
+    model = mlflow.pyfunc.load_model(f"models:/{MODEL}@champion")
+    answer = model.predict(data.inputs)
+    wanted = fitted.predict_proba(data.inputs)[:, 1]
+    assert answer["probability"].tolist() == wanted.tolist()
+    assert answer["prediction"].tolist() == fitted.predict(data.inputs).tolist()
+    assert 0 < answer["prediction"].mean() < 1
+    pd.testing.assert_frame_equal(model.predict(data.inputs.iloc[[7]]), answer.iloc[[7]])
+    (projection,) = publisher.store.get_feature_service(MODEL).feature_view_projections
+    assert model.metadata.get_input_schema().input_names() == list(data.inputs.columns)
+    assert set(data.inputs.columns) == {feature.name for feature in projection.features}
+    with pytest.raises(MlflowException, match=r"missing inputs \['age'\]"):
+        model.predict(data.inputs.drop(columns="age"))
+
+
+def check_the_model_has_no_pickle(chain: Trained) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{chain.version}"))
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert "model.skops" in names
+    assert [name for name in names if re.search(r"\.(pkl|pickle|joblib|cloudpickle|bin|pyc)$", name)] == []
+    assert [name for name in names if b"\x80\x04\x95" in (folder / name).read_bytes()] == []
+    assert "cloudpickle" not in (folder / "requirements.txt").read_text()
+
+
+def check_the_model_has_no_persons_row(chain: Trained) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{chain.version}"))
+    example = json.loads((folder / "serving_input_example.json").read_text())["dataframe_split"]
+    inputs = datasets.load(never_married, chain.path).inputs
+    assert dict(zip(example["columns"], *example["data"], strict=True)) == inputs.mode().iloc[0].to_dict()
+
+
+def test_a_training_with_every_task_tried_twice(chain: Trained, publisher):
+    """One training serves all checks: it takes seconds, and none of them changes what it left."""
+    check_nothing_is_doubled(chain)
+    check_the_run_tells_how_it_went(chain)
+    check_the_version_says_where_it_comes_from(chain, publisher)
+    check_the_dataset_is_shown_with_its_source(chain, publisher)
+    check_the_model_answers_as_the_pipeline_does(chain, publisher)
+    check_the_model_has_no_pickle(chain)
+    check_the_model_has_no_persons_row(chain)
+
+
+def test_a_second_training_of_the_same_content_is_refused_unless_forced(publisher, settings):
+    first = trained(settings, "scheduled__1")
+    publisher.verified(publisher.lines)
+    data, verdict = until_gate(settings, "manual__2")
+    reason = f"version {first.version} already has this recipe and training set; force=true registers another"
+    assert verdict == {"passed": False, "reason": reason}
+    check_a_refusal_is_told(first, data["run_id"], reason, "0.7")
+
+    assert steps.gate(settings, MODEL, data["run_id"], 0.7, force=True)["passed"]
+
+    accuracy = first.client.get_run(data["run_id"]).data.metrics["accuracy"]
+    verdict = steps.gate(settings, MODEL, data["run_id"], 0.99, force=True)
+    reason = f"accuracy {accuracy:.4f} is below the minimum of 0.9900"
+    assert verdict == {"passed": False, "reason": reason}
+    check_a_refusal_is_told(first, data["run_id"], reason, "0.99")
+
+
+def check_a_refusal_is_told(first: Trained, run_id: str, reason: str, min_accuracy: str) -> None:
+    """Check the refused run's note and tags, and that the first training's version is untouched and alone."""
+    run = first.client.get_run(run_id)
+    assert run.data.tags["mlflow.note.content"] == f"Gate refused: {reason}."
+    assert (run.data.tags["gate"], run.data.tags["gate.reason"]) == ("refused", reason)
+    assert (run.data.tags["min_accuracy"], run.info.status) == (min_accuracy, "FINISHED")
+    assert run.data.tags["champion.met"] == champion(first.client) == first.version
+    assert run.data.tags["champion.accuracy"] == run.data.tags["accuracy"]
+    assert len(first.client.search_model_versions(f"name = '{MODEL}'")) == 1
+
+
+def test_an_as_of_that_is_no_instant_is_refused(publisher, settings):
+    with pytest.raises(TrainingError, match=r"^as_of is 'yesterday': give an instant, such as 2"):
+        steps.training_set(settings, MODEL, "manual__1", "yesterday")
+    with pytest.raises(TrainingError, match="has no verified snapshot at 2000-01-31T12:00:00"):
+        steps.training_set(settings, MODEL, "manual__1", "2000-01-31T12:00:00Z")
+
+
+def test_a_champion_of_another_recipe_is_refitted_on_the_same_folds(publisher, settings, monkeypatch):
+    weak = ModelEntry(MODEL, never_married.label, never_married.positive, never_married.question, {"n_estimators": 3})
+    monkeypatch.setitem(steps.MODELS, MODEL, weak)
+    trained(settings, "manual__1", min_accuracy=0.5)
+    monkeypatch.setitem(steps.MODELS, MODEL, never_married)
+    data, verdict = until_gate(settings, "manual__2")
+    set_ = datasets.load(never_married, data["path"])
+    tags = tracking.connect(settings).get_run(data["run_id"]).data.tags
+    assert verdict["passed"]
+    assert tags["champion.met"] == "1"
+    assert tags["champion.accuracy"] == repr(evaluate.cross_validate(evaluate.recipe(weak, set_), set_).mean)
+    assert tags["accuracy"] == repr(evaluate.cross_validate(evaluate.recipe(never_married, set_), set_).mean)
+    assert tags["accuracy"] != tags["champion.accuracy"]
+
+
+def test_a_task_that_fails_shows_the_run_as_failed_and_a_retry_takes_it_up(publisher, settings):
+    data = steps.training_set(settings, MODEL, "scheduled__1", None)
+    path = Path(data["path"])
+    client = tracking.connect(settings)
+    path.rename(path.with_suffix(".away"))
+    with pytest.raises(FileNotFoundError):
+        steps.cross_validate(settings, MODEL, data["path"], data["run_id"])
+    assert client.get_run(data["run_id"]).info.status == "FAILED"
+    path.with_suffix(".away").rename(path)
+    steps.cross_validate(settings, MODEL, data["path"], data["run_id"])
+    assert client.get_run(data["run_id"]).info.status == "RUNNING"
+    assert len(client.get_metric_history(data["run_id"], "fold_accuracy")) == 15
+
+
+def test_a_model_whose_writing_was_stopped_is_written_anew(publisher, settings):
+    data, _ = until_gate(settings, "scheduled__1")
+    client = tracking.connect(settings)
+    experiment = client.get_run(data["run_id"]).info.experiment_id
+    half = client.create_logged_model(experiment, name=MODEL, source_run_id=data["run_id"])
+    fitted = steps.fit(settings, MODEL, data["path"], data["run_id"])
+    assert fitted["model_id"] != half.model_id
+    assert [model.model_id for model in client.search_logged_models([experiment])] == [fitted["model_id"]]

@@ -1,0 +1,24 @@
+"""The area's settings, read once at the edge and passed in."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+CORES = len(os.sched_getaffinity(0))
+
+
+class Settings(BaseSettings):
+    """What `TRAINING_*` and MLflow's variables say; `.env.example` describes each."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRAINING_", env_ignore_empty=True, frozen=True, extra="forbid", populate_by_name=True
+    )
+
+    tracking_uri: str = Field(validation_alias="MLFLOW_TRACKING_URI", description="MLflow's tracking and registry.")
+    workspace: Path = Field(description="Folder for the training sets that one DAG run's tasks share.")
+    artifacts: Path | None = Field(None, description="Where MLflow keeps artifacts; unset where a server decides.")
+    min_accuracy: float = Field(0.8, ge=0, le=1, description="Default of the gate's Param.")
+    threads: int = Field(CORES, ge=1, description="Cores that cross-validation and fit may use.")
+    git_commit: str | None = Field(None, description="Commit to record where the code runs outside a git checkout.")

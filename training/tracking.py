@@ -1,0 +1,122 @@
+"""The MLflow run that follows one training through all its tasks."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from training import flavor
+from training.dataset import TrainingSet
+from training.evaluate import Scores
+from training.models import ModelEntry
+from training.settings import Settings
+
+
+def connect(settings: Settings) -> MlflowClient:
+    """Return a client of the settings' tracking server and registry."""
+    mlflow.set_tracking_uri(settings.tracking_uri)  # for what takes a URI and no client, such as loading a model
+    return MlflowClient(settings.tracking_uri)
+
+
+def start(client: MlflowClient, settings: Settings, entry: ModelEntry, pipeline_run: str, dataset: TrainingSet) -> str:
+    """Return the id of the MLflow run of `pipeline_run`: begun by the first call for it, found by a retry."""
+    experiment = _experiment(client, settings, entry)
+    known = client.search_runs([experiment.experiment_id], f"tags.pipeline_run = '{pipeline_run}'")
+    tags = {"pipeline_run": pipeline_run, **lineage(settings, entry, dataset)}
+    run = known[0] if known else client.create_run(experiment.experiment_id, run_name=pipeline_run, tags=tags)
+    run_id: str = run.info.run_id
+    client.log_inputs(run_id, [DatasetInput(described(entry, dataset), [InputTag("mlflow.data.context", "training")])])
+    return run_id
+
+
+def described(entry: ModelEntry, dataset: TrainingSet) -> Dataset:
+    """Return the training set as MLflow's pages show a dataset; its source is the feature store."""
+    columns = [*flavor.signature(dataset).inputs.to_dict(), {"name": entry.name, "type": "boolean", "required": True}]
+    source = {"training_service": entry.training_service, "snapshot_id": dataset.snapshot_id, "sha256": dataset.digest}
+    return Dataset(
+        name=entry.training_service,
+        digest=dataset.digest[:36],
+        source_type="feast",
+        source=json.dumps(source),
+        schema=json.dumps({"mlflow_colspec": columns}),
+        profile=json.dumps({"num_rows": len(dataset.inputs), "num_elements": dataset.inputs.size}),
+    )
+
+
+def _experiment(client: MlflowClient, settings: Settings, entry: ModelEntry) -> Experiment:
+    if found := client.get_experiment_by_name(entry.name):
+        return found
+    # A tracking server has a place of its own for artifacts; a bare database would put them below the working folder.
+    local = None if settings.tracking_uri.startswith("http") else settings.artifacts
+    location = (local / entry.name).absolute().as_uri() if local else None
+    try:
+        client.create_experiment(entry.name, artifact_location=location)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # made by another training since we looked
+            raise
+    return client.get_experiment_by_name(entry.name)
+
+
+@contextmanager
+def resumed(client: MlflowClient, run_id: str) -> Iterator[None]:
+    """Show a run as running during a block, and as failed if the block fails."""
+    client.update_run(run_id, status="RUNNING")
+    try:
+        yield
+    except BaseException:
+        client.set_terminated(run_id, "FAILED")
+        raise
+
+
+def lineage(settings: Settings, entry: ModelEntry, dataset: TrainingSet) -> dict[str, str]:
+    """Return where a training comes from, as tags of its run and of the version that it registers."""
+    snapshot = dataset.lineage
+    return {
+        "question": entry.question,
+        "label": f"{entry.label} = {entry.positive}",
+        "feast.feature_view": snapshot["view"],
+        "feast.feature_service": entry.inference_service,
+        "feast.training_service": entry.training_service,
+        "snapshot_id": dataset.snapshot_id,
+        "snapshot.event_timestamp": snapshot["event_timestamp"],
+        "snapshot.run": snapshot["run"],
+        "source": snapshot["source"],
+        "source.sha256": snapshot["source_sha256"],
+        "training_set.digest": dataset.digest,
+        "training_set.rows": str(len(dataset.label)),
+        "git_commit": settings.git_commit or _git_commit(),
+    }
+
+
+def _git_commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def log_evaluation(
+    client: MlflowClient, run_id: str, scores: Scores, parameters: dict[str, str], tags: dict[str, str]
+) -> None:
+    """Log each fold's figures as the steps of a metric, their means, the accuracy's deviation, parameters and tags."""
+    at = client.get_run(run_id).info.start_time  # one time for all, so that a retry repeats points and adds none
+    metrics = [Metric("accuracy_std", scores.std, at, 0)]
+    for name in ("accuracy", "roc_auc", "log_loss"):
+        values = [float(value) for value in getattr(scores, name)]
+        metrics += [Metric(f"fold_{name}", value, at, step) for step, value in enumerate(values)]
+        metrics.append(Metric(name, float(getattr(scores, name).mean()), at, 0))
+    client.log_batch(
+        run_id, metrics, [Param(k, v) for k, v in parameters.items()], [RunTag(k, v) for k, v in tags.items()]
+    )
+
+
+def set_tags(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
+    """Set several tags of a run at once."""
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
