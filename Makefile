@@ -20,9 +20,7 @@ shell: .venv/.runtime ## Open a shell in which `feast`, `airflow`, `mlflow` and 
 	@echo 'The same in a shell of your own: source "$(CURDIR)/env.sh"'
 	@$(WITH_ENV) exec "$${SHELL:-/bin/sh}"
 
-# The end-to-end tests wait for Airflow half of their time, and the unit tests use it.
-test: lint types ## Lint, types, unit and structure tests, and end to end under the real scheduler.
-	@$(MAKE) --no-print-directory -j2 --output-sync=target unit e2e
+test: lint types unit e2e ## Lint, types, unit and structure tests, then end to end under the real scheduler.
 
 lint: .venv/.dev
 	.venv/bin/ruff check .
