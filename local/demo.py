@@ -20,7 +20,8 @@ MARKS = {
 }
 ASSET_SECONDS, RUN_SECONDS = 60.0, 1800.0
 
-console = Console()
+# A pipe has no width of its own.
+console = Console(width=None if sys.stdout.isatty() else 110, soft_wrap=True, highlight=False)
 
 
 def main() -> int:
@@ -36,7 +37,7 @@ def main() -> int:
             console.print(f"Airflow is up after {time.monotonic() - began:.0f} s")
             run_pipelines(services, api, force=force)
     except (LocalError, RuntimeError) as error:
-        console.print(f"[bold red]demo failed:[/] {error}", highlight=False, soft_wrap=True)
+        console.print(f"[bold red]demo failed:[/] {error}")
         return 1
     except KeyboardInterrupt:
         console.print("stopped; nothing is left running")
@@ -88,7 +89,7 @@ def follow(services: Services, api: AirflowAPI, dag: str, run: str) -> None:
         LocalError: it failed.
     """
     shown: set[str] = set()
-    console.print(f"[bold]{dag}[/] {run}", highlight=False)
+    console.print(f"[bold]{dag}[/] {run}")
     with console.status("waiting for the scheduler") as status:
 
         def ended() -> bool:
@@ -109,7 +110,7 @@ def progress(api: AirflowAPI, dag: str, run: str, shown: set[str]) -> str:
         if task["state"] in MARKS and task["task_id"] not in shown:
             shown.add(task["task_id"])
             seconds = f"{task['duration']:5.1f} s" if task["duration"] else ""
-            console.print(f"  {MARKS[task['state']]} {task['task_id']:<16}{seconds}", highlight=False)
+            console.print(f"  {MARKS[task['state']]} {task['task_id']:<16}{seconds}")
     return ", ".join(task["task_id"] for task in tasks if task["state"] == "running") or "waiting for the scheduler"
 
 

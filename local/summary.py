@@ -83,11 +83,12 @@ def _person() -> dict[str, str]:
     ][0].as_py()
     service = store.get_feature_service(never_married.inference_service)
     rows = store.get_online_features(service, [{"person_id": person}]).to_df()
-    values = {name: value for name, value in rows.iloc[0].items() if name != "person_id"}
+    names = [feature.name for view in service.feature_view_projections for feature in view.features]
+    values = rows.loc[0, names].to_dict()  # in the service's order; Feast's answer has one of its own
     if not champion():
         return {"one person, online": _listed(values)}
     model = mlflow.pyfunc.load_model(f"models:/{never_married.name}@{register.CHAMPION}")
-    answer = model.predict(rows[list(values)]).iloc[0]
+    answer = model.predict(rows[names]).iloc[0]
     yes = "yes" if answer["prediction"] else "no"
     return {
         "one person, online": _listed(values),

@@ -55,7 +55,7 @@ def run_demo(environment):
     def run(**settings: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-W", "ignore", "-m", "local.demo"]
         return subprocess.run(
-            command, cwd=ROOT, env={**environment, **settings}, capture_output=True, text=True, timeout=280, check=False
+            command, cwd=ROOT, env={**environment, **settings}, capture_output=True, text=True, timeout=500, check=False
         )
 
     return run

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import requests
 from mlflow import MlflowClient
@@ -61,7 +63,7 @@ def test_force_publishes_the_same_content_anew_and_trains_on_it(up, finished, re
     run = up.trigger(PUBLISH, force=True)
     assert set(finished(PUBLISH, run).values()) == {"success"}
     while not (trained := up.started_by(TRAIN, run)):
-        pass
+        time.sleep(0.3)
     assert set(finished(TRAIN, trained).values()) == {"success"}
     after = champion(registry, never_married)
     assert int(after.version) == before + 1
