@@ -51,7 +51,8 @@ def store(tmp_path_factory: pytest.TempPathFactory, environment_of: Callable[...
     var, states = folder / "var", folder / "states"
     config = folder / "feature_store.yaml"
     text = (HERE.parents[1] / "feature_repo/feature_store.yaml").read_text()
-    config.write_text(text.replace("online_write_batch_size: 10000", "online_write_batch_size: 50"))
+    text = text.replace("online_write_batch_size: 10000", "online_write_batch_size: 50")
+    config.write_text(text.replace("cache_ttl_seconds: 60", "cache_ttl_seconds: 1"))
     environment = environment_of(
         var,
         FEAST_FS_YAML_FILE_PATH=str(config),
@@ -73,7 +74,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, environment_of: Callable[...
     ):
 
         def job(stages: list[str], state: dict[str, Any], **more: Any) -> dict[str, Any]:
-            out = folder / "out"
+            out = Path(more.pop("out", folder / "out"))
             out.unlink(missing_ok=True)
             asked = {"stages": stages, "state": state, "env": environment | more.pop("env", {}), "out": str(out)}
             print(json.dumps(asked | more), file=driver.stdin, flush=True)

@@ -80,9 +80,7 @@ def test_a_killed_step_tried_again_leaves_what_an_undisturbed_run_leaves(store, 
     assert done["state"]["look"] == store.undisturbed(stage)
 
 
-@pytest.mark.parametrize(
-    ("stage", "largest_file"), [("publish", 4_000), ("fit", 20_000), ("register", 4_096)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("stage", "largest_file"), [("publish", 4_000), ("fit", 20_000), ("register", 4_096)], ids=str)
 def test_a_full_disk_fails_the_step_and_a_retry_with_space_completes_it(store, stage, largest_file):
     state = store.before(stage)
     failed = store.job([stage], state, largest_file=largest_file)
@@ -114,7 +112,7 @@ LOCKED = [
 ]
 
 
-@pytest.mark.parametrize(("stage", "file"), LOCKED, ids=lambda value: str(value))
+@pytest.mark.parametrize(("stage", "file"), LOCKED, ids=str)
 def test_a_database_locked_for_a_moment_is_waited_for(store, stage, file):
     state = store.before(stage)
     command = [sys.executable, "-c", LOCK + "import time; time.sleep(1.5)", str(store.var / file)]
