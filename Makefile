@@ -31,7 +31,7 @@ types: .venv/.dev
 	.venv/bin/mypy $(PACKAGES)
 
 unit: .venv/.dev
-	$(WITH_ENV) pytest -n 2 tests/unit
+	$(WITH_ENV) pytest -n 2 --dist loadfile tests/unit tests/faults
 
 e2e: .venv/.dev
 	$(WITH_ENV) pytest tests/e2e

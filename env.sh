@@ -38,6 +38,9 @@ _default MLFLOW_HOST 127.0.0.1
 _default MLFLOW_PORT 5000
 _default MLFLOW_WORKERS 1
 _default MLFLOW_DISABLE_TELEMETRY true
+# Else a client tries an unreachable server for minutes; Airflow tries the whole task again.
+_default MLFLOW_HTTP_REQUEST_MAX_RETRIES 2
+_default MLFLOW_HTTP_REQUEST_TIMEOUT 30
 _default TRAINING_ARTIFACTS "$MLFLOW_DEFAULT_ARTIFACT_ROOT"
 _default TRAINING_WORKSPACE "$VAR_DIR/training"
 
@@ -58,10 +61,12 @@ _default AIRFLOW__API__PORT "$AIRFLOW_PORT"
 _default AIRFLOW__API__BASE_URL "http://127.0.0.1:$AIRFLOW_PORT"
 _default AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT "$AIRFLOW_LOG_PORT"
 _default AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME 0.1
+# Tasks of a scheduler that was killed are started anew by the next one soon, not after five minutes.
+_default AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL 10
 _default AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL 30
 _default AIRFLOW__USAGE_DATA_COLLECTION__ENABLED False
 _default DO_NOT_TRACK 1
 
-mkdir -p "$DATA_LAKE/census" "$VAR_DIR/feast" "$VAR_DIR/mlflow" "$VAR_DIR/xcom" "$AIRFLOW_HOME" || echo "$VAR_DIR cannot be written: set VAR_DIR" >&2
+mkdir -p "$DATA_LAKE/census" "$VAR_DIR/feast" "$VAR_DIR/mlflow" "$VAR_DIR/xcom" "$AIRFLOW_HOME" 2>/dev/null || echo "$VAR_DIR cannot be written: set VAR_DIR" >&2
 unset _root _name _value
 unset -f _default

@@ -4,9 +4,11 @@
 `census/<batch>-<digest>.parquet` is a published snapshot, so a snapshot id leads to its stages.
 """
 
+import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,14 +22,45 @@ INSTANT = "%Y%m%dT%H%M%S.%fZ"
 def committed(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` that becomes `path` in one step, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink()  # by an earlier try of the same task, killed while it wrote
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         yield draft
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.replace(path)
+        _sync(path.parent)  # else a power cut may undo the appearance of a file that a later step relies on
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Write in `folder` while no other process does, after sweeping out what a killed one left half done.
+
+    Half done are drafts, and batches of the staging folder without a manifest. The lock ends with its process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for left in folder.iterdir():
+            if left.is_dir() and (left.name.startswith(".") or not (left / "manifest.json").exists()):
+                shutil.rmtree(left)
+            elif left.is_file() and left.name.startswith("."):
+                left.unlink()
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

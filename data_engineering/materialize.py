@@ -101,12 +101,3 @@ def compare(store: FeatureStore, persons: list[str], at: datetime) -> None:
                 f"person {person}: {name} is {online.at[person, name]!r} online and {offline.at[person, name]!r} "
                 f"offline ({differs.sum():,} of {len(persons):,} sampled persons differ): run publish_features again"
             )
-
-
-def check_applied(store: FeatureStore) -> None:
-    """Raise DataError unless `feast apply` has registered the feature view in the store's project."""
-    if VIEW not in {view.name for view in store.list_feature_views()}:
-        raise DataError(
-            f"feature view {VIEW} is not in the registry of project {store.project!r}: "
-            "run `feast apply` in feature_repo"
-        )

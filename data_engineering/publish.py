@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import ibis
 import ibis.expr.types as ir
 
-from data_engineering.lake import batch_of, committed, instant_of, published, snapshot_path, staged
-from data_engineering.schema import FEATURES
+from data_engineering.lake import alone_in, batch_of, committed, instant_of, published, snapshot_path, staged
+from data_engineering.schema import COLUMNS, FEATURES
 from data_engineering.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,11 @@ def publish(settings: Settings, batch: str, last_verified: str | None, *, force:
     unverified, even the last verified content is published anew: the online store may hold a part of that other one.
     `force` publishes equal content anew.
     """
+    with alone_in(settings.lake / "census"):
+        return _publish(settings, batch, last_verified, force=force)
+
+
+def _publish(settings: Settings, batch: str, last_verified: str | None, *, force: bool) -> str | None:
     connection = ibis.duckdb.connect()
     table = features(connection.read_parquet(staged(settings.lake, batch, "clean.parquet")))
     digest = content_digest(table)
@@ -41,6 +46,12 @@ def publish(settings: Settings, batch: str, last_verified: str | None, *, force:
         connection.to_parquet(stamped(table, snapshot_id), draft)
     log.info("published snapshot %s", snapshot_id)
     return snapshot_id
+
+
+def columns() -> dict[str, str]:
+    """Return the type of each column that Feast reads from a snapshot, timestamps apart, as Ibis names it."""
+    clean = {"person_id": "string"} | {name: "string" if COLUMNS[name] is str else "int64" for name in FEATURES}
+    return {name: str(kind) for name, kind in features(ibis.table(clean)).schema().items()} | {"snapshot_id": "string"}
 
 
 def features(clean: ir.Table) -> ir.Table:

@@ -16,7 +16,7 @@ import ibis
 
 from data_engineering import csv_table, parquet_table
 from data_engineering.errors import DataError
-from data_engineering.lake import committed, instant_of, new_batch, read_json, staged, write_json
+from data_engineering.lake import alone_in, committed, instant_of, new_batch, read_json, staged, write_json
 from data_engineering.settings import BUNDLED_SOURCE, Settings
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,13 @@ def extract(settings: Settings, run: str, source: str | None = None) -> str:
         if read_json(manifest)["run"] == run:
             log.info("run %s read its source before: batch %s", run, manifest.parent.name)
             return manifest.parent.name
+    with alone_in(settings.lake / "staging"):
+        return _read(settings, run, source)
+
+
+def _read(settings: Settings, run: str, source: str) -> str:
     connection = ibis.duckdb.connect()
-    with unpacked(source) as (path, sha256):
+    with unpacked(source, settings.lake / "staging") as (path, sha256):
         if source == str(BUNDLED_SOURCE) and sha256 != BUNDLED_SHA256:
             raise DataError(
                 f"{source}: SHA-256 is {sha256}, the official file's is {BUNDLED_SHA256}: "
@@ -55,25 +60,25 @@ def extract(settings: Settings, run: str, source: str | None = None) -> str:
         batch = new_batch(settings.lake)
         with committed(staged(settings.lake, batch, "raw.parquet")) as draft:
             connection.to_parquet(table, draft)
-    manifest_: dict[str, Any] = {
+    manifest: dict[str, Any] = {
         "run": run,
         "source": source,
         "sha256": sha256,
         "rows": rows,
         "read_at": instant_of(batch).isoformat(),
     }
-    write_json(staged(settings.lake, batch, "manifest.json"), manifest_)
+    write_json(staged(settings.lake, batch, "manifest.json"), manifest)
     log.info("%s rows of %s are batch %s", f"{rows:,}", source, batch)
     return batch
 
 
 @contextmanager
-def unpacked(source: str) -> Iterator[tuple[Path, str]]:
-    """Give a local copy of `source`, gunzipped if it was gzipped, and the SHA-256 of its bytes.
+def unpacked(source: str, below: Path) -> Iterator[tuple[Path, str]]:
+    """Give a copy of `source` below a folder, gunzipped if it was gzipped, and the SHA-256 of its bytes.
 
     What is parsed is what was hashed, even when the source is being replaced meanwhile.
     """
-    with tempfile.TemporaryDirectory(prefix="extract-") as folder:
+    with tempfile.TemporaryDirectory(prefix=".extract-", dir=below) as folder:
         copy = Path(folder) / "source"
         digest = hashlib.sha256()
         try:

@@ -9,6 +9,7 @@ from data_engineering import (
     contract,
     materialize as online,
     publish as publishing,
+    registered,
     source as sources,
 )
 from data_engineering.settings import Settings
@@ -26,27 +27,27 @@ def clean(settings: Settings, batch: str) -> str:
 
 def validate(settings: Settings, batch: str) -> str:
     """Hold the batch's clean table against the contract."""
-    last = online.last_verified(_store())
+    last = online.last_verified(_store(settings))
     return contract.validate(settings, batch, last.rows if last else None)
 
 
 def publish(settings: Settings, batch: str, *, force: bool) -> str | None:
     """Return the snapshot that holds the batch's content, or None if nothing has changed."""
-    last = online.last_verified(_store())
+    last = online.last_verified(_store(settings))
     return publishing.publish(settings, batch, last.snapshot_id if last else None, force=force)
 
 
-def materialize(settings: Settings, snapshot_id: str) -> str:  # noqa: ARG001  all steps are called alike
+def materialize(settings: Settings, snapshot_id: str) -> str:
     """Write the snapshot into the online store."""
-    return online.materialize(_store(), snapshot_id)
+    return online.materialize(_store(settings), snapshot_id)
 
 
 def verify(settings: Settings, snapshot_id: str) -> dict[str, Any]:
     """Mark the snapshot verified once it reads the same online and offline."""
-    return online.verify(_store(), settings, snapshot_id)
+    return online.verify(_store(settings), settings, snapshot_id)
 
 
-def _store() -> FeatureStore:
+def _store(settings: Settings) -> FeatureStore:
     store = FeatureStore()  # FEAST_FS_YAML_FILE_PATH names its configuration
-    online.check_applied(store)
+    registered.check(store, settings)
     return store

@@ -110,15 +110,15 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold `folder` against a second demo or `make up`.
+def only_one(folder: Path) -> Iterator[bool]:
+    """Hold `folder` against a second demo or `make up`; give whether the last one was killed.
 
     Raises:
         LocalError: another one holds it, or it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
+        lock = (folder / "lock").open("a+")
     except OSError as error:
         raise LocalError(f"{folder} cannot be written ({error.strerror}): set VAR_DIR to a folder that can") from None
     with lock:
@@ -126,18 +126,34 @@ def only_one(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LocalError(f"another demo or `make up` is using {folder}: stop it, or set VAR_DIR") from None
-        yield
+        lock.seek(0)
+        killed = bool(lock.read())
+        lock.write("in use")
+        lock.flush()
+        try:
+            yield killed
+        finally:
+            lock.truncate(0)
 
 
-def check_free(ports: dict[str, int]) -> None:
-    """Raise LocalError if a port, by the setting that names it, is taken."""
+def check_free(ports: dict[str, int], seconds: float = 0) -> None:
+    """Raise LocalError if a port, by the setting that names it, is still taken after `seconds`."""
+    deadline = time.monotonic() + seconds
     for setting, port in ports.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                raise LocalError(f"port {port} is in use: stop what uses it, or set {setting}") from None
+        while not _is_free(port):
+            if time.monotonic() > deadline:
+                raise LocalError(f"port {port} is in use: stop what uses it, or set {setting}")
+            time.sleep(0.2)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def port(setting: str) -> int:

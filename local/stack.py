@@ -8,19 +8,21 @@ from pathlib import Path
 from local.airflow_api import AirflowAPI
 from local.services import Services, check_free, only_one, port
 
+ENDING_SECONDS = 60.0
 DAGS = ("publish_features", "train_never_married")
 
 
 @contextmanager
-def running() -> Iterator[tuple[Services, AirflowAPI]]:
+def running(*more_ports: str) -> Iterator[tuple[Services, AirflowAPI]]:
     """Give the programs and a logged-in client once both DAGs can be triggered; end all of it after the block.
 
     Raises:
         LocalError: the folder or a port is taken, or a program failed.
     """
     folder = Path(os.environ["VAR_DIR"])
-    with only_one(folder), Services(folder / "logs") as services:
-        check_free({"AIRFLOW_PORT": port("AIRFLOW_PORT"), "AIRFLOW_LOG_PORT": port("AIRFLOW_LOG_PORT")})
+    with only_one(folder) as killed, Services(folder / "logs") as services:
+        ports = {name: port(name) for name in ("AIRFLOW_PORT", "AIRFLOW_LOG_PORT", *more_ports)}
+        check_free(ports, ENDING_SECONDS if killed else 0)  # programs of one that was killed end a little after it
         # Each step does nothing the second time.
         services.start("airflow-db-migrate", "airflow", "db", "migrate")
         services.start("feast-apply", "feast", "--chdir", feature_repo(), "apply")

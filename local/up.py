@@ -8,8 +8,10 @@ import requests
 from rich.console import Console
 
 from local.airflow_api import password
-from local.services import LocalError, Services, check_free, port
+from local.services import LocalError, Services, port
 from local.stack import feature_repo, running
+
+PORTS = ("MLFLOW_PORT", "FEAST_UI_PORT")
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -17,8 +19,10 @@ console = Console(highlight=False, soft_wrap=True)
 def main() -> int:
     """Serve the pages; return the exit code."""
     try:
-        check_free({name: port(name) for name in ("AIRFLOW_PORT", "MLFLOW_PORT", "FEAST_UI_PORT")})
-        with console.status("starting Airflow, MLflow and Feast (20-60 s)") as status, running() as (services, _):
+        with (
+            console.status("starting Airflow, MLflow and Feast (20-60 s)") as status,
+            running("MLFLOW_PORT", "FEAST_UI_PORT") as (services, _),
+        ):
             pages = start_pages(services)
             status.stop()
             console.print(f"Airflow  http://127.0.0.1:{port('AIRFLOW_PORT')}  user admin, password {password()}")

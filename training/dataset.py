@@ -57,6 +57,7 @@ def training_set(entry: ModelEntry, store: FeatureStore, as_of: datetime | None 
 
 def pull(entry: ModelEntry, store: FeatureStore, as_of: datetime | None = None) -> pa.Table:
     """Return the training service's features of a snapshot's persons at its event time, with a note of their origin."""
+    check_registered(entry, store)
     mark = snapshot(store, as_of)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Retrieving datasets is an experimental", RuntimeWarning)
@@ -72,6 +73,27 @@ def pull(entry: ModelEntry, store: FeatureStore, as_of: datetime | None = None) 
     note = {"digest": digest_of(table.drop([SNAPSHOT])), "lineage": mark, "text_columns": text_columns(entry, store)}
     log.info("training set of %s: %s persons, digest %s", mark[SNAPSHOT], f"{len(table):,}", note["digest"])
     return table.replace_schema_metadata({NOTE: json.dumps(note)})
+
+
+def check_registered(entry: ModelEntry, store: FeatureStore) -> None:
+    """Raise TrainingError unless Feast's registry has the model's services with all that a training needs of them."""
+    columns = {
+        service.name: {feature.name for view in service.feature_view_projections for feature in view.features}
+        for service in store.list_feature_services()
+    }
+    for name in (entry.inference_service, entry.training_service):
+        if name not in columns:
+            raise TrainingError(
+                f"feature service {name} is not in the registry of project {store.project!r}: "
+                "run `feast apply` in feature_repo"
+            )
+    wanted = {*columns[entry.inference_service], entry.label, SNAPSHOT}
+    if different := sorted(wanted ^ columns[entry.training_service]):
+        does = "lacks" if different[0] in wanted else "has, and training does not expect,"
+        raise TrainingError(
+            f"feature service {entry.training_service} in the registry of project {store.project!r} {does} "
+            f"{different[0]}: run `feast apply` in feature_repo"
+        )
 
 
 def parse(entry: ModelEntry, table: pa.Table) -> TrainingSet:
@@ -125,6 +147,8 @@ def save(table: pa.Table, workspace: Path) -> Path:
     note = json.loads(table.schema.metadata[NOTE])
     path = workspace / f"{note['lineage'][SNAPSHOT]}-{note['digest'][:16]}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)  # by an earlier try, killed while it wrote
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         pq.write_table(table, draft)

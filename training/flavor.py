@@ -3,15 +3,15 @@
 MLflow's own pyfunc of a scikit-learn model answers with a class or with probabilities, not with both.
 """
 
+import shutil
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import mlflow
 import mlflow.sklearn
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 from sklearn.pipeline import Pipeline
@@ -39,42 +39,52 @@ def signature(dataset: TrainingSet) -> ModelSignature:
 def log_model(
     client: MlflowClient, entry: ModelEntry, run_id: str, pipeline: Pipeline, dataset: TrainingSet
 ) -> LoggedModel:
-    """Return the run's model in MLflow: logged by the first call that completes, found by every other."""
-    experiment = client.get_run(run_id).info.experiment_id
-    for known in client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'"):
-        if known.status == LoggedModelStatus.READY:
-            return known
-        client.delete_logged_model(known.model_id)  # an earlier try was stopped while it wrote
+    """Return the run's model in MLflow: begun by the first call, completed by the first that is not stopped.
+
+    `Model.log` would begin another one each time, and leave the stopped one's files and its place in the run.
+    """
+    run = client.get_run(run_id)
+    known = client.search_logged_models([run.info.experiment_id], filter_string=f"source_run_id = '{run_id}'")
+    model = (
+        known[0]
+        if known
+        else client.create_logged_model(run.info.experiment_id, entry.name, run_id, params=run.data.params)
+    )
+    if model.status == LoggedModelStatus.READY:
+        return model
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        _save(path, model, run_id, pipeline, dataset)
+        for cache in path.rglob("__pycache__"):  # saving tries the example, and so imports the code
+            shutil.rmtree(cache)
+        client.log_model_artifacts(model.model_id, str(path))
+    if model.model_id not in {output.model_id for output in run.outputs.model_outputs}:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    at = run.info.start_time  # one time for all, so that a retry repeats points and adds none
+    metrics = [Metric(k, v, at, 0, model_id=model.model_id, run_id=run_id) for k, v in run.data.metrics.items()]
+    client.log_batch(run_id, [metric for metric in metrics if not metric.key.startswith("fold_")])
+    return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+
+def _save(path: Path, model: LoggedModel, run_id: str, pipeline: Pipeline, dataset: TrainingSet) -> None:
     # Each column's commonest value, so that no person's row travels with the model.
     typical = pd.DataFrame(dataset.inputs.mode()).iloc[:1].astype(dataset.inputs.dtypes)
-    mlflow.set_experiment(experiment_id=experiment)  # a logged model goes to the active experiment, whatever its run's
-    logged = Model.log(
-        artifact_path=None,
-        name=entry.name,
-        flavor=_flavor,
-        run_id=run_id,
-        pipeline=pipeline,
+    described = Model(
+        artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
+    )
+    scorer = Path(feature_row_scorer.__file__)
+    mlflow.sklearn.save_model(
+        pipeline,
+        str(path),
+        mlflow_model=described,
         signature=signature(dataset),
         input_example=typical,
+        serialization_format="skops",
+        skops_trusted_types=TRUSTED_TYPES,
+        pip_requirements=REQUIREMENTS,
+        code_paths=[str(scorer)],
     )
-    return client.get_logged_model(logged.model_id)
-
-
-class _flavor:  # noqa: N801  what Model.log takes for a flavor is anything with save_model; modules are the usual case
-    @staticmethod
-    def save_model(path: str, mlflow_model: Model, pipeline: Pipeline, **options: Any) -> None:
-        scorer = Path(feature_row_scorer.__file__)
-        mlflow.sklearn.save_model(
-            pipeline,
-            path,
-            mlflow_model=mlflow_model,
-            serialization_format="skops",
-            skops_trusted_types=TRUSTED_TYPES,
-            pip_requirements=REQUIREMENTS,
-            code_paths=[str(scorer)],
-            **options,
-        )
-        pyfunc = mlflow_model.flavors["python_function"]
-        pyfunc.pop("model_path")  # our pyfunc gets the folder, and loads its scikit-learn flavor
-        pyfunc["loader_module"] = scorer.stem
-        mlflow_model.save(str(Path(path) / "MLmodel"))
+    pyfunc = described.flavors["python_function"]
+    pyfunc.pop("model_path")  # our pyfunc gets the folder, and loads its scikit-learn flavor
+    pyfunc["loader_module"] = scorer.stem
+    described.save(str(path / "MLmodel"))

@@ -92,19 +92,19 @@ def promote(client: MlflowClient, entry: ModelEntry, version: str) -> str:
         raise TrainingError(f"{entry.name} version {version} did not pass the gate: {tags.get('gate.reason')}")
     now = champion(client, entry)
     met = str(now.version) if now else "none"
-    if met == version:
-        return "it is the champion already"
-    if met != tags["champion.met"]:
+    if met not in {version, tags["champion.met"]}:
         raise TrainingError(
             f"{entry.name}: the champion is version {met} now, and version {version} was evaluated against "
             f"{tags['champion.met']}: train again"
         )
     reason = "there was no champion"
-    if now:
-        reason = f"accuracy {tags['accuracy']} against {tags['champion.accuracy']} of version {met}'s recipe"
+    if compared:
+        met_first = tags["champion.met"]  # what a try that was stopped after it moved the alias had met
+        reason = f"accuracy {tags['accuracy']} against {tags['champion.accuracy']} of version {met_first}'s recipe"
         if not _figure(tags["accuracy"]) >= _figure(tags["champion.accuracy"]):
             return f"not promoted: {reason}"
-    client.set_registered_model_alias(entry.name, CHAMPION, version)
+    if met != version:
+        client.set_registered_model_alias(entry.name, CHAMPION, version)
     return f"promoted: {reason}"
 
 

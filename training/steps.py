@@ -26,10 +26,9 @@ log = logging.getLogger(__name__)
 
 def training_set(settings: Settings, model: str, run: str, as_of: str | None) -> dict[str, str]:
     """Return the path of the training set and the id of the MLflow run that follows it."""
-    entry = MODELS[model]
+    entry, client = MODELS[model], tracking.connect(settings)
     table = datasets.pull(entry, FeatureStore(), _instant(as_of) if as_of else None)
     path = datasets.save(table, settings.workspace)
-    client = tracking.connect(settings)
     return {"path": str(path), "run_id": tracking.start(client, settings, entry, run, datasets.parse(entry, table))}
 
 

@@ -1,10 +1,12 @@
 """The MLflow run that follows one training through all its tasks."""
 
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
 from mlflow import MlflowClient
@@ -19,9 +21,27 @@ from training.settings import Settings
 
 
 def connect(settings: Settings) -> MlflowClient:
-    """Return a client of the settings' tracking server and registry."""
+    """Return a client of the settings' tracking server and registry.
+
+    Raises:
+        ConnectionError: no server answers at its address; MLflow itself would try for minutes before it said so.
+    """
+    if settings.tracking_uri.startswith("http"):
+        _check_reachable(settings.tracking_uri)
     mlflow.set_tracking_uri(settings.tracking_uri)  # for what takes a URI and no client, such as loading a model
     return MlflowClient(settings.tracking_uri)
+
+
+def _check_reachable(uri: str) -> None:
+    address = urlsplit(uri)
+    try:
+        socket.create_connection(
+            (address.hostname or "", address.port or (443 if address.scheme == "https" else 80)), 10
+        ).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"no MLflow answers at {uri} ({error.strerror or error}): start it, or correct MLFLOW_TRACKING_URI"
+        ) from None
 
 
 def start(client: MlflowClient, settings: Settings, entry: ModelEntry, pipeline_run: str, dataset: TrainingSet) -> str:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -24,6 +24,12 @@ def _free_ports() -> dict[str, str]:
     for held in sockets:
         held.close()
     return ports
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[], dict[str, str]]:
+    """Return the call that finds a free port for each of the product's settings of one."""
+    return _free_ports
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from feast import FeatureStore
 
-from data_engineering import materialize, steps
+from data_engineering import materialize, registered, steps
 from data_engineering.errors import DataError
 from data_engineering.lake import instant_of, snapshot_path
 from data_engineering.materialize import VerifiedSnapshot
@@ -130,11 +130,11 @@ def test_without_feast_apply_the_message_says_to_run_it(publisher, tmp_path: Pat
     monkeypatch.setenv("FEAST_REGISTRY_URI", f"sqlite:///{tmp_path}/registry.db")
     message = "^feature view census is not in the registry of project 'census': run `feast apply` in feature_repo$"
     with pytest.raises(DataError, match=message):
-        materialize.check_applied(FeatureStore())
+        registered.check(FeatureStore(), publisher.settings)
     with pytest.raises(DataError, match=message):
         steps.materialize(publisher.settings, publisher.first)
 
 
 def test_with_feast_apply_the_check_passes(publisher):
     assert os.environ["FEAST_REGISTRY_URI"].endswith("registry.db")
-    materialize.check_applied(publisher.store)
+    registered.check(publisher.store, publisher.settings)

@@ -1,0 +1,69 @@
+"""`make demo` killed in mid-run, whole or in part: the next one completes what was begun, once."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def own_folder(tmp_path_factory, environment_of, free_ports) -> dict[str, str]:
+    """Return the environment of a demo that no other test looks at."""
+    return environment_of(tmp_path_factory.mktemp("restarts") / "var", **free_ports())
+
+
+@pytest.fixture
+def demo(own_folder, tmp_path):
+    """Start a demo; return it once it has printed a text or has ended, with the file of its output."""
+    started = []
+
+    def start(until: str | None) -> tuple[subprocess.Popen[bytes], Path]:
+        output = tmp_path / f"output {len(started)}"
+        with output.open("w") as file:
+            command = [sys.executable, "-W", "ignore", "-m", "local.demo"]
+            program = subprocess.Popen(command, cwd=ROOT, env=own_folder, stdout=file, stderr=subprocess.STDOUT)
+        started.append(program)
+        deadline = time.monotonic() + 280
+        while program.poll() is None and not (until and until in output.read_text()):
+            assert time.monotonic() < deadline, output.read_text()
+            time.sleep(0.1)
+        return program, output
+
+    yield start
+    for program in started:
+        program.kill()
+
+
+def program_of(demo: subprocess.Popen[bytes], name: str) -> psutil.Process:
+    return next(child for child in psutil.Process(demo.pid).children() if name in " ".join(child.cmdline()))
+
+
+@pytest.mark.timeout(900)
+def test_a_demo_stopped_by_a_dead_program_and_by_its_own_death_is_completed_by_the_next(demo, own_folder):
+    program, output = demo(until="done    clean")
+    program_of(program, "scheduler").send_signal(signal.SIGKILL)
+    assert program.wait(timeout=60) == 1
+    assert "airflow-scheduler ended; its log" in output.read_text()
+
+    program, output = demo(until="done    training_set")
+    program.kill()  # its programs are told by the kernel, and may take a moment to end
+    program.wait()
+
+    program, output = demo(until=None)
+    assert program.returncode == 0, output.read_text()
+    client = MlflowClient(own_folder["MLFLOW_TRACKING_URI"])
+    experiment = client.get_experiment_by_name("never_married").experiment_id
+    (version,) = client.search_model_versions("name = 'never_married'")
+    assert client.get_model_version_by_alias("never_married", "champion").version == version.version
+    assert client.get_run(version.run_id).info.status == "FINISHED"
+    assert len(client.search_logged_models([experiment])) == 1
+    lake = Path(own_folder["DATA_LAKE"])
+    assert len(list((lake / "census").iterdir())) == 1
+    assert not list(lake.rglob(".*"))
