@@ -6,7 +6,7 @@ WITH_ENV := . ./env.sh &&
 UV := .venv/.uv/bin/uv
 PACKAGES := data_engineering training local feature_repo
 
-.PHONY: help demo up shell test lint types unit e2e lock clean
+.PHONY: help demo up shell test lint types unit e2e bench lock clean
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -35,6 +35,9 @@ unit: .venv/.dev
 
 e2e: .venv/.dev
 	$(WITH_ENV) pytest tests/e2e
+
+bench: .venv/.dev ## Measure what it costs: orchestration, cross-validation, clean and publish. 4-10 minutes.
+	@.venv/bin/python tests/benchmarks
 
 lock: .venv/.dev ## Resolve the requirements anew, to the newest versions that pyproject.toml allows.
 	echo 'uv>=0.9' | $(COMPILE) - -o requirements/uv.lock

@@ -61,7 +61,12 @@ def features(clean: ir.Table) -> ir.Table:
 
 
 def content_digest(table: ir.Table) -> str:
-    """Return 16 hexadecimal digits that depend on every value and not on the order of rows.
+    """Return 16 hexadecimal digits that depend on every value and not on the order of rows."""
+    return str(hashed(table).to_pyarrow()["digest"][0].as_py())[:16]
+
+
+def hashed(table: ir.Table) -> ir.Table:
+    """Return the content's whole digest as a table of one cell.
 
     SHA-256 over sorted row hashes, in two levels: no aggregate has to hold the whole table's.
     """
@@ -70,8 +75,7 @@ def content_digest(table: ir.Table) -> str:
     groups = rows.group_by(part=rows.row.left(3)).aggregate(
         digest=rows.row.group_concat("", order_by=rows.row).hexdigest("sha256")
     )
-    whole = groups.aggregate(digest=groups.digest.group_concat("", order_by=groups.part).hexdigest("sha256"))
-    return str(whole.to_pyarrow()["digest"][0].as_py())[:16]
+    return groups.aggregate(digest=groups.digest.group_concat("", order_by=groups.part).hexdigest("sha256"))
 
 
 def stamped(table: ir.Table, snapshot_id: str) -> ir.Table:

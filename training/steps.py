@@ -61,7 +61,14 @@ def cross_validate(settings: Settings, model: str, path: str, run_id: str) -> st
         label = dataset.label.to_numpy()
         client.log_figure(run_id, report.confusion_matrix(label, scores), "confusion_matrix.png")
         client.log_figure(run_id, report.roc_curve(label, scores), "roc_curve.png")
-        log.info("accuracy %.4f ± %.4f over %s folds", scores.mean, scores.std, len(scores.accuracy))
+        beside = evaluate.side_by_side(settings.threads)
+        log.info(
+            "accuracy %.4f ± %.4f over %s folds, %s side by side with 1 LightGBM thread each",
+            scores.mean,
+            scores.std,
+            len(scores.accuracy),
+            beside,
+        )
     return run_id
 
 

@@ -10,7 +10,7 @@ from lightgbm import LGBMClassifier
 from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OrdinalEncoder
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from training import evaluate
 from training.dataset import TrainingSet
@@ -54,6 +54,26 @@ def test_scores_are_scikit_learns_own(people: TrainingSet, metric: str, scoring:
     assert (found.mean, found.std) == (found.accuracy.mean(), found.accuracy.std())
 
 
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+        OrdinalEncoder(categories=[["Male", "Female"], ["Unknown", "State-gov", "Private"]]),
+    ],
+    ids=["one-hot", "categories of its own order"],
+)
+def test_a_champions_recipe_of_another_kind_is_scored_as_it_is(people: TrainingSet, encoder: object):
+    recipe = recipe_by_hand().set_params(encode__text=encoder)
+    folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=3, random_state=1)
+    wanted = cross_val_score(recipe, people.inputs, people.label, cv=folds, scoring="roc_auc")
+    assert evaluate.cross_validate(recipe, people).roc_auc.tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize(("cores", "folds"), [(1, 1), (2, 2), (64, 15)])
+def test_as_many_folds_run_side_by_side_as_there_are_cores(cores: int, folds: int):
+    assert evaluate.side_by_side(cores) == folds
+
+
 def test_out_of_fold_probabilities_are_the_first_repeats(people: TrainingSet):
     folds = list(RepeatedStratifiedKFold(n_splits=5, n_repeats=3, random_state=1).split(people.inputs, people.label))
     wanted = cross_val_predict(recipe_by_hand(), people.inputs, people.label, cv=folds[:5], method="predict_proba")
@@ -73,12 +93,14 @@ def trees(fitted: Pipeline) -> str:
     return re.sub(r"\[num_threads: \d+\]\n", "", fitted["classify"].booster_.model_to_string())
 
 
-def test_two_fits_are_the_same_model_whatever_the_threads(people: TrainingSet):
+def test_two_fits_are_the_same_model_whatever_the_threads(people: TrainingSet, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(evaluate, "ROWS_PER_THREAD", 200)
     pipeline = evaluate.recipe(never_married, people)
     first, second, two_threads = (evaluate.fit(pipeline, people, threads) for threads in (1, 1, 2))
     assert first["classify"].booster_.model_to_string() == second["classify"].booster_.model_to_string()
     assert trees(first) == trees(two_threads)
     assert trees(first).count("Tree=") == 100
+    assert first["classify"].booster_.model_to_string() != two_threads["classify"].booster_.model_to_string()
     assert two_threads["classify"].n_jobs == 1
 
 
