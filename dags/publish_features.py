@@ -16,10 +16,7 @@ RUN_TYPES = ["manual", "scheduled", "asset_materialization"]  # all but backfill
 
 @dag(schedule=SETTINGS.schedule, params=PARAMS, allowed_run_types=RUN_TYPES, **dag_options("data-engineering"))
 def publish_features():
-    """Source, clean, validate and publish US Census features into Feast, then tell the models: `census_features`.
-
-    There is no backfill: the source keeps no history, so a run can only ever read what is there now.
-    """
+    """Publish US Census features into Feast, then tell the models. No backfill: the source keeps no history."""
 
     @task
     def extract(run_id=None, params=None):
@@ -39,9 +36,8 @@ def publish_features():
     @task
     def publish(batch, params=None):
         """Commit a snapshot to the offline store; skipped if the content equals the last verified one's."""
-        return steps().publish(SETTINGS, batch, force=params["force"]) or skip(
-            "unchanged since the last verified snapshot"
-        )
+        snapshot_id = steps().publish(SETTINGS, batch, force=params["force"])
+        return snapshot_id or skip("unchanged since the last verified snapshot")
 
     @task
     def materialize(snapshot_id):
@@ -53,7 +49,12 @@ def publish_features():
         """Compare persons online and offline, mark the snapshot verified and tell the models."""
         outlet_events[CENSUS_FEATURES].extra = steps().verify(SETTINGS, snapshot_id) | {"force": params["force"]}
 
-    verify(materialize(publish(validate(clean(extract())))))
+    @task(trigger_rule="none_failed")
+    def prune():
+        """Remove what is older than DATA_KEEP_DAYS and needed by nobody: after a run that published nothing, too."""
+        steps().prune(SETTINGS)
+
+    verify(materialize(publish(validate(clean(extract()))))) >> prune()
 
 
 publish_features()

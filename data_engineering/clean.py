@@ -6,6 +6,7 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
+from data_engineering.erasures import without_erased
 from data_engineering.lake import committed, staged, write_json
 from data_engineering.schema import COLUMNS, FEATURES, LABELS, TEXTS
 from data_engineering.settings import Settings
@@ -20,10 +21,13 @@ def clean(settings: Settings, batch: str) -> str:
     """Write the batch's clean table and the counts of what was dropped and why; return the batch."""
     connection = ibis.duckdb.connect()
     raw = connection.read_parquet(staged(settings.lake, batch, "raw.parquet"))
-    table = cleaned(raw, settings.key_column)
+    table = without_erased(cleaned(raw, settings.key_column), settings.lake)
     counts = dropped(raw)
-    with committed(staged(settings.lake, batch, "clean.parquet")) as draft:
+    path = staged(settings.lake, batch, "clean.parquet")
+    with committed(path) as draft:
         connection.to_parquet(table.order_by("person_id"), draft)
+    rows = int(connection.read_parquet(path).count().execute())
+    counts |= {"erased": counts["rows_out"] - rows, "rows_out": rows}
     write_json(staged(settings.lake, batch, "clean.json"), counts)
     log.info("cleaned %s", ", ".join(f"{name} {count:,}" for name, count in counts.items()))
     return batch

@@ -128,7 +128,7 @@ def share_breaches(table: ir.Table, limit: float) -> list[Breach]:
 def count_breaches(counts: dict[str, int], last_rows: int | None, settings: Settings) -> list[Breach]:
     """Return whether too many rows were dropped, or the row count moved too far since the last snapshot."""
     rows_in, rows_out = counts["rows_in"], counts["rows_out"]
-    gone = rows_in - rows_out
+    gone = rows_in - rows_out - counts.get("erased", 0)  # who was erased was not dropped
     breaches = []
     if not rows_out or gone / rows_in > settings.max_dropped_share:
         limit = f"at most {settings.max_dropped_share:.1%} of the rows dropped"

@@ -1,7 +1,8 @@
 """Where the stages leave their tables: immutable files whose appearance is the commit.
 
 `staging/<batch>/` holds what one extraction produced (manifest, raw and clean table, contract report);
-`census/<batch>-<digest>.parquet` is a published snapshot, so a snapshot id leads to its stages.
+`census/<batch>-<digest>.parquet` is a published snapshot, so a snapshot id leads to its stages;
+`erasures/<instant>.json` records a person's erasure.
 """
 
 import fcntl
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 INSTANT = "%Y%m%dT%H%M%S.%fZ"
+TRASH = ".trash"
+LONGEST_TASK = timedelta(hours=1)
 
 
 @contextmanager
@@ -88,6 +91,36 @@ def snapshot_path(lake: Path, snapshot_id: str) -> Path:
 def published(lake: Path) -> list[str]:
     """Return the ids of all published snapshots, verified or not, oldest first."""
     return sorted(path.stem for path in (lake / "census").glob("[!.]*Z-*.parquet"))
+
+
+def batches(lake: Path) -> list[str]:
+    """Return the names of all batches, oldest first."""
+    return sorted(path.name for path in (lake / "staging").glob("[!.]*Z"))
+
+
+def discard(lake: Path, batch: str) -> None:
+    """Take a batch's stages away in one step; `empty_trash` frees their room."""
+    (lake / TRASH).mkdir(exist_ok=True)
+    (lake / "staging" / batch).rename(lake / TRASH / batch)
+
+
+def empty_trash(lake: Path) -> None:
+    """Delete what was discarded, by this run or by one that was stopped."""
+    shutil.rmtree(lake / TRASH, ignore_errors=True)
+
+
+def dead_drafts(lake: Path) -> list[Path]:
+    """Return the drafts that killed runs left: no task is at work for so long."""
+    oldest = (datetime.now(UTC) - LONGEST_TASK).timestamp()
+    drafts = [path for folder in ("census", "staging/*", "erasures") for path in lake.glob(f"{folder}/.*")]
+    return sorted(path for path in drafts if path.is_file() and path.stat().st_mtime < oldest)
+
+
+def remove_dead_drafts(lake: Path) -> Iterator[Path]:
+    """Delete the drafts that killed runs left, and give the path of each."""
+    for path in dead_drafts(lake):
+        path.unlink(missing_ok=True)
+        yield path
 
 
 def batch_of(snapshot_id: str) -> str:

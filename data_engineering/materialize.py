@@ -1,6 +1,7 @@
 """Materialize a snapshot into the online store, verify it, and mark it verified in Feast's registry."""
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import FeatureStore
+from feast.errors import SavedDatasetNotFound
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.saved_dataset import SavedDataset
 
@@ -58,13 +60,39 @@ def verify(store: FeatureStore, settings: Settings, snapshot_id: str) -> dict[st
     persons = pq.read_table(path, columns=[KEY])[KEY]
     step = max(1, len(persons) // settings.verify_sample)
     compare(store, persons.take(pa.array(range(0, len(persons), step))).to_pylist(), instant_of(snapshot_id))
-    tags = mark(settings, snapshot_id, rows=len(persons))
+    tags = apply_mark(store, settings, snapshot_id)
+    log.info("verified snapshot %s: %s of %s persons compared", snapshot_id, len(persons[::step]), f"{len(persons):,}")
+    return tags
+
+
+def apply_mark(store: FeatureStore, settings: Settings, snapshot_id: str) -> dict[str, str]:
+    """Write a verified snapshot's mark into the registry, anew if it is there; return its tags."""
+    path = snapshot_path(settings.lake, snapshot_id)
+    tags = mark(settings, snapshot_id, rows=pq.read_metadata(path).num_rows)
     storage = SavedDatasetFileStorage(path=str(path))
     verified = SavedDataset(f"{VIEW}_{snapshot_id}", features=[], join_keys=[KEY], storage=storage, tags=tags)
     verified.min_event_timestamp = verified.max_event_timestamp = instant_of(snapshot_id)
     store.registry.apply_saved_dataset(verified, store.project)
-    log.info("verified snapshot %s: %s of %s persons compared", snapshot_id, len(persons[::step]), f"{len(persons):,}")
     return tags
+
+
+def unmark(store: FeatureStore, snapshot_id: str) -> None:
+    """Take a snapshot's mark away: nobody is led to its file any more."""
+    with suppress(SavedDatasetNotFound):
+        store.registry.delete_saved_dataset(f"{VIEW}_{snapshot_id}", store.project)
+
+
+def marked(store: FeatureStore) -> set[str]:
+    """Return the ids of all verified snapshots."""
+    return {mark.tags["snapshot_id"] for mark in store.list_saved_datasets(tags={"view": VIEW, "verified": "true"})}
+
+
+def pinned(store: FeatureStore) -> dict[str, set[str]]:
+    """Return the snapshots that registered versions need, each with the models that say so in the registry."""
+    found: dict[str, set[str]] = {}
+    for pin in store.list_saved_datasets(tags={"view": VIEW, "pin": "true"}):
+        found.setdefault(pin.tags["snapshot_id"], set()).add(pin.tags["model"])
+    return found
 
 
 def mark(settings: Settings, snapshot_id: str, rows: int) -> dict[str, str]:

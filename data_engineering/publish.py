@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import ibis
 import ibis.expr.types as ir
 
+from data_engineering.erasures import without_erased
 from data_engineering.lake import alone_in, batch_of, committed, instant_of, published, snapshot_path, staged
 from data_engineering.schema import COLUMNS, FEATURES
 from data_engineering.settings import Settings
@@ -31,7 +32,8 @@ def publish(settings: Settings, batch: str, last_verified: str | None, *, force:
 
 def _publish(settings: Settings, batch: str, last_verified: str | None, *, force: bool) -> str | None:
     connection = ibis.duckdb.connect()
-    table = features(connection.read_parquet(staged(settings.lake, batch, "clean.parquet")))
+    clean = connection.read_parquet(staged(settings.lake, batch, "clean.parquet"))
+    table = features(without_erased(clean, settings.lake))  # again: the erasure may be younger than the clean table
     digest = content_digest(table)
     newest = max(published(settings.lake), default="")
     same = newest.endswith(f"-{digest}")

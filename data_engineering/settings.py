@@ -22,4 +22,5 @@ class Settings(BaseSettings):
     max_dropped_share: float = Field(0.05, ge=0, le=1, description="Largest share of rows that cleaning may drop.")
     max_unknown_share: float = Field(0.10, ge=0, le=1, description="Largest share of `Unknown` in one column.")
     max_row_change: float = Field(0.20, ge=0, description="Largest change of the row count since the last snapshot.")
+    keep_days: int = Field(30, ge=0, description="Days after which `prune` takes away what nobody needs.")
     verify_sample: int = Field(500, ge=1, description="Persons that must read the same online and offline.")

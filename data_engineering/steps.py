@@ -1,5 +1,7 @@
 """The publishing DAG's tasks: each takes and returns ids, and finds its data in the lake and in Feast."""
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 from feast import FeatureStore
@@ -7,12 +9,16 @@ from feast import FeatureStore
 from data_engineering import (
     clean as cleaning,
     contract,
+    erase as erasing,
     materialize as online,
+    prune as pruning,
     publish as publishing,
     registered,
     source as sources,
 )
 from data_engineering.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def extract(settings: Settings, run: str, source: str | None) -> str:
@@ -45,6 +51,18 @@ def materialize(settings: Settings, snapshot_id: str) -> str:
 def verify(settings: Settings, snapshot_id: str) -> dict[str, Any]:
     """Mark the snapshot verified once it reads the same online and offline."""
     return online.verify(_store(settings), settings, snapshot_id)
+
+
+def prune(settings: Settings, say: Callable[[str], None] = log.info, *, dry_run: bool = False) -> None:
+    """Remove what is old and not needed, and absent persons from the online store; say a line for each."""
+    for line in pruning.prune(_store(settings), settings, dry_run=dry_run):
+        say(line)
+
+
+def erase(settings: Settings, person_id: str, reason: str, say: Callable[[str], None] = log.info) -> None:
+    """Erase a person everywhere; say a line for each thing done."""
+    for line in erasing.erase(_store(settings), settings, person_id, reason):
+        say(line)
 
 
 def _store(settings: Settings) -> FeatureStore:

@@ -21,4 +21,5 @@ class Settings(BaseSettings):
     artifacts: Path | None = Field(None, description="Where MLflow keeps artifacts; unset where a server decides.")
     min_accuracy: float = Field(0.8, ge=0, le=1, description="Default of the gate's Param.")
     threads: int = Field(CORES, ge=1, description="Cores that cross-validation and fit may use.")
+    keep_days: int = Field(30, ge=0, description="Days after which `prune` takes away training sets and unused pins.")
     git_commit: str | None = Field(None, description="Commit to record where the code runs outside a git checkout.")

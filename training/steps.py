@@ -15,7 +15,16 @@ from mlflow.entities.model_registry import ModelVersion
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from training import dataset as datasets, evaluate, flavor, gate as gates, register as registry, report, tracking
+from training import (
+    dataset as datasets,
+    evaluate,
+    flavor,
+    gate as gates,
+    register as registry,
+    report,
+    tracking,
+    upkeep,
+)
 from training.dataset import TrainingSet
 from training.errors import TrainingError
 from training.models import MODELS
@@ -117,9 +126,11 @@ def fit(settings: Settings, model: str, path: str, run_id: str) -> dict[str, str
 
 def register(settings: Settings, model: str, run_id: str, model_uri: str, model_id: str) -> str:
     """Return the version of the run's model in the registry."""
-    client = tracking.connect(settings)
+    entry, client = MODELS[model], tracking.connect(settings)
     with tracking.resumed(client, run_id):
-        return registry.register(client, MODELS[model], run_id, model_uri, model_id)
+        # Before the version is there, so that no version is ever there without its snapshot.
+        upkeep.pin(FeatureStore(), entry, client.get_run(run_id).data.tags["snapshot_id"])
+        return registry.register(client, entry, run_id, model_uri, model_id)
 
 
 def promote(settings: Settings, model: str, run_id: str, version: str) -> str:

@@ -6,7 +6,7 @@ from mlflow import MlflowClient
 
 from training.workbench import training_set
 
-STEPS = ["extract", "clean", "validate", "publish", "materialize", "verify",
+STEPS = ["extract", "clean", "validate", "publish", "materialize", "verify", "prune",
          "training_set", "cross_validate", "gate", "fit", "register", "promote"]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def test_unchanged_content_is_skipped_visibly_and_starts_no_training(up, finishe
     before = up.call("GET", f"/dags/{TRAIN}/dagRuns")["total_entries"]
     run = up.trigger(PUBLISH)
     states = finished(PUBLISH, run)
-    assert states == dict.fromkeys(["extract", "clean", "validate"], "success") | dict.fromkeys(
+    assert states == dict.fromkeys(["extract", "clean", "validate", "prune"], "success") | dict.fromkeys(
         ["publish", "materialize", "verify"], "skipped"
     )
     log = str(up.log(PUBLISH, run, "publish"))

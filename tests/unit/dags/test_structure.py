@@ -23,7 +23,8 @@ EDGES = {
         "validate": {"publish"},
         "publish": {"materialize"},
         "materialize": {"verify"},
-        "verify": set(),
+        "verify": {"prune"},
+        "prune": set(),
     },
     "train_never_married": {
         "training_set": {"cross_validate", "fit", "register", "promote"},
@@ -85,6 +86,10 @@ def test_publishing_runs_daily_and_training_when_features_were_published(bag: An
     assert (train.schedule.name, train.schedule.uri) == ("census_features", "feast://census/census")
     outlets = {task.task_id: task.outlets for dag in bag.dags.values() for task in dag.tasks if task.outlets}
     assert outlets == {"verify": [train.schedule]}
+
+
+def test_pruning_follows_a_run_that_published_nothing_and_none_that_failed(bag: Any):
+    assert bag.dags["publish_features"].get_task("prune").trigger_rule == "none_failed"
 
 
 def test_one_run_at_a_time_and_none_for_the_past(dag: Any):
