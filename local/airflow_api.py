@@ -21,7 +21,7 @@ class AirflowAPI:
         """Return whether API server, scheduler and DAG processor are up."""
         try:
             answer = self.session.get(f"{self.base}/api/v2/monitor/health", timeout=5)
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
         if not answer.ok:
             return False

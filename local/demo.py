@@ -5,6 +5,7 @@ import sys
 import time
 import warnings
 
+import requests
 from rich.console import Console
 
 from local.airflow_api import DONE, AirflowAPI
@@ -36,7 +37,7 @@ def main() -> int:
             status.stop()
             console.print(f"Airflow is up after {time.monotonic() - began:.0f} s")
             run_pipelines(services, api, force=force)
-    except (LocalError, RuntimeError) as error:
+    except (LocalError, RuntimeError, requests.RequestException) as error:
         console.print(f"[bold red]demo failed:[/] {error}")
         return 1
     except KeyboardInterrupt:

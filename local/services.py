@@ -14,6 +14,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 import psutil
+import requests
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 GRACE = 8.0  # seconds that programs get to end by themselves
@@ -69,13 +70,16 @@ class Services:
             raise LocalError(f"{name} failed; its log {self.logs / name}.log ends:\n{self._tail(name)}")
 
     def wait(self, what: str, ready: Callable[[], bool], seconds: float) -> None:
-        """Wait until `ready`.
+        """Wait until `ready`; a server that does not answer is not ready.
 
         Raises:
             LocalError: a program ended meanwhile, or `seconds` are over.
         """
         deadline = time.monotonic() + seconds
-        while not ready():
+        while True:
+            with suppress(requests.ConnectionError, requests.Timeout):
+                if ready():
+                    return
             self.check()
             if time.monotonic() > deadline:
                 raise LocalError(f"{what} not ready after {seconds:.0f} s: see the logs in {self.logs}")

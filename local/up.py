@@ -54,7 +54,7 @@ def start_pages(services: Services) -> dict[str, str]:
 def _answers(page: str) -> bool:
     try:
         return requests.get(page, timeout=5).ok
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 

@@ -4,6 +4,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -162,3 +163,38 @@ with services.Services(Path(sys.argv[1])) as programs:
         print(error)
 """
     assert output(script, tmp_path) == f"Airflow not ready after 1 s: see the logs in {tmp_path}\n"
+
+
+def test_a_server_that_dies_while_it_is_asked_is_named(tmp_path: Path):
+    script = """
+import requests
+def asked():
+    raise requests.ConnectionError("refused")
+with services.Services(Path(sys.argv[1])) as programs:
+    programs.start("airflow-api-server", "sh", "-c", "sleep 0.5; echo killed; exit 9")
+    try:
+        programs.wait("a run", asked, 20)
+    except services.LocalError as error:
+        print(error)
+"""
+    assert output(script, tmp_path).startswith("airflow-api-server ended; its log ")
+
+
+def test_only_a_folder_whose_last_owner_was_killed_says_so(tmp_path: Path):
+    script = "with services.only_one(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(300)"
+    with owner(script, tmp_path) as process:
+        process.stdout.readline()
+        process.kill()
+    with only_one(tmp_path) as killed:
+        assert killed
+    with only_one(tmp_path) as killed:
+        assert not killed
+
+
+def test_a_port_that_is_being_given_up_is_waited_for():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        number = taken.getsockname()[1]
+        threading.Timer(0.5, taken.close).start()
+        check_free({"AIRFLOW_PORT": number}, seconds=10)
