@@ -6,9 +6,9 @@ WITH_ENV := . ./env.sh &&
 UV := .venv/.uv/bin/uv
 PACKAGES := data_engineering training local feature_repo
 
-.PHONY: help demo up shell test lint types unit e2e lock clean
+.PHONY: help demo up shell test lint types unit e2e test-browser screenshots lock clean
 help: ## Show this list.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 demo: .venv/.runtime ## Run both pipelines for real: source file to registered model. FORCE=1 publishes and trains anew.
 	@$(WITH_ENV) exec python -W ignore -m local.demo
@@ -35,6 +35,12 @@ unit: .venv/.dev
 
 e2e: .venv/.dev
 	$(WITH_ENV) pytest tests/e2e
+
+test-browser: .venv/.dev ## Click through the pages in headless chromium, which has to be installed.
+	$(WITH_ENV) pytest tests/browser
+
+screenshots: .venv/.dev ## Take the pictures in docs/images anew, likewise in chromium.
+	@$(WITH_ENV) exec python -W ignore -m tests.browser.screenshots
 
 lock: .venv/.dev ## Resolve the requirements anew, to the newest versions that pyproject.toml allows.
 	echo 'uv>=0.9' | $(COMPILE) - -o requirements/uv.lock
