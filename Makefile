@@ -6,9 +6,9 @@ WITH_ENV := . ./env.sh &&
 UV := .venv/.uv/bin/uv
 PACKAGES := data_engineering training local feature_repo
 
-.PHONY: help demo up shell test lint types unit e2e bench lock clean
+.PHONY: help demo up shell test lint types unit e2e bench test-browser screenshots lock clean
 help: ## Show this list.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 demo: .venv/.runtime ## Run both pipelines for real: source file to registered model. FORCE=1 publishes and trains anew.
 	@$(WITH_ENV) exec python -W ignore -m local.demo
@@ -38,6 +38,12 @@ e2e: .venv/.dev
 
 bench: .venv/.dev ## Measure what it costs: orchestration, cross-validation, clean and publish. 4-10 minutes.
 	@.venv/bin/python tests/benchmarks
+
+test-browser: .venv/.dev ## Click through the pages in headless chromium, which has to be installed.
+	$(WITH_ENV) pytest tests/browser
+
+screenshots: .venv/.dev ## Take the pictures in docs/images anew, likewise in chromium.
+	@$(WITH_ENV) exec python -W ignore -m tests.browser.screenshots
 
 lock: .venv/.dev ## Resolve the requirements anew, to the newest versions that pyproject.toml allows.
 	echo 'uv>=0.9' | $(COMPILE) - -o requirements/uv.lock

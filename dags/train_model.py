@@ -9,7 +9,7 @@ from training.settings import Settings
 SETTINGS = Settings()
 steps = imported_late("training.steps")
 PARAMS = {
-    "min_accuracy": Param(SETTINGS.min_accuracy, type="number", minimum=0, maximum=1, description="The gate"),
+    "min_accuracy": Param(SETTINGS.min_accuracy, type="number", minimum=0, maximum=1, description="Accuracy to reach"),
     "as_of": Param(None, type=["null", "string"], format="date-time", description="Empty: newest verified snapshot"),
     "force": Param(False, type="boolean", description="Register even what the champion already is"),
 }
@@ -55,5 +55,5 @@ def train(model):
 
 
 for name, entry in MODELS.items():
-    with DAG(f"train_{name}", schedule=CENSUS_FEATURES, params=PARAMS, **dag_options("ml-engineering", entry.question)):
+    with DAG(f"train_{name}", schedule=CENSUS_FEATURES, params=PARAMS, **dag_options("ml-engineering", entry.about)):
         train(name)

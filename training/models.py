@@ -20,6 +20,15 @@ class ModelEntry:
     parameters: Mapping[str, int | float | str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
+    def about(self) -> str:
+        """Return what Airflow's and MLflow's pages say of the model, as Markdown."""
+        return (
+            f"{self.question} A yes is `{self.label}` = `{self.positive}`.\n\n"
+            f"Trained on the FeatureService `{self.training_service}`, asked with the inputs of "
+            f"`{self.inference_service}`, registered in MLflow as `{self.name}`."
+        )
+
+    @property
     def inference_service(self) -> str:
         """Return the name of the FeatureService with the model's inputs alone."""
         return self.name

@@ -76,7 +76,7 @@ def _experiment(client: MlflowClient, settings: Settings, entry: ModelEntry) -> 
     local = None if settings.tracking_uri.startswith("http") else settings.artifacts
     location = (local / entry.name).absolute().as_uri() if local else None
     try:
-        client.create_experiment(entry.name, artifact_location=location)
+        client.create_experiment(entry.name, artifact_location=location, tags={"mlflow.note.content": entry.about})
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":  # made by another training since we looked
             raise
