@@ -49,7 +49,7 @@ screenshots: .venv/.dev ## Take the pictures in docs/images anew, likewise in ch
 	@$(WITH_ENV) exec python -W ignore -m tests.browser.screenshots
 
 lock: .venv/.dev ## Resolve the requirements anew, to the newest versions that pyproject.toml allows.
-	echo 'uv>=0.9' | $(COMPILE) - -o requirements/uv.lock
+	echo 'uv>=0.9' | $(COMPILE) - -o requirements/installer.lock
 	$(COMPILE) pyproject.toml --extra ui -o requirements/runtime.lock
 	$(COMPILE) pyproject.toml --extra ui --group dev -c requirements/runtime.lock -o requirements/dev.lock
 
@@ -60,11 +60,11 @@ clean: ## Delete the environment and everything that runs have made.
 COMPILE := $(UV) pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header --quiet
 
 # uv, itself installed by hash, fetches the rest in parallel. It lives apart, since `sync` removes what is not locked.
-$(UV): requirements/uv.lock
+$(UV): requirements/installer.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python %d.%d cannot run this project: install 3.11, 3.12 or 3.13 and name it, as in make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv .venv
 	$(PYTHON) -m venv .venv/.uv
-	.venv/.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock
+	.venv/.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/installer.lock
 
 .venv/.runtime: $(UV) requirements/runtime.lock
 	@echo 'installing the locked packages into .venv (1.2 GB)'
