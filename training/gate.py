@@ -1,28 +1,223 @@
-"""The gate: whether the accuracy is high enough, and whether there is anything new to register."""
+"""The decision: from what a training measured to whether its model is registered, and whether it becomes champion.
 
-import math
-from dataclasses import dataclass
+`decide` is a function of two records that every run keeps, so a decision can be made again and compared.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import stats
+
+# Of 5 folds repeated 3 times (Nadeau & Bengio 2003; Bouckaert & Frank 2004): folds share rows, so their scores vary
+# less than those of independent samples would; test rows / training rows = 1/4 is added to 1/15.
+FOLDS = 15
+VARIANCE_FACTOR = 1 / FOLDS + 1 / 4
+DEGREES_OF_FREEDOM = FOLDS - 1
+
+Policy = Literal["not_worse", "better", "always", "never"]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a model may be fitted and registered, and why."""
+class Record(BaseModel):
+    """Immutable, and strict: an unknown field or a number that is none is an error."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Slice(Record):
+    """How well one group of persons is predicted, out of fold. `judged` is False for a group too small to judge."""
+
+    column: str
+    value: str
+    rows: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    lift: float = Field(description="Accuracy minus that of always saying what most of the group are")
+    roc_auc: float | None = Field(description="None where all have one answer")
+    calibration_error: float
+    judged: bool
+
+
+class Opponent(Record):
+    """Another recipe's accuracy on the same folds; None where it could not be had, and `reason` says why."""
+
+    version: str
+    recipe: str
+    training_set_digest: str
+    accuracy: list[float] | None
+    reason: str = ""
+
+
+class Evaluation(Record):
+    """What a training measured: accuracies are one per fold, in the folds' order."""
+
+    run_id: str
+    recipe: str
+    snapshot_id: str
+    training_set_digest: str
+    accuracy: list[float]
+    grouped_accuracy: list[float]
+    baselines: dict[str, list[float]] = Field(min_length=1)
+    champion: Opponent | None
+    best: Opponent | None = Field(description="Of all other runs on this training set the one with the best mean")
+    slices: list[Slice]
+
+
+class Rules(Record):
+    """By what a training is judged: the DAG's Params and the settings."""
+
+    min_accuracy: float = Field(0.8, ge=0, le=1)
+    policy: Policy = "not_worse"
+    alpha: float = Field(0.05, gt=0, le=1)
+    margin: float = Field(0.002, ge=0, le=1)
+    worst_lift: float | None = None
+    largest_gap: float | None = None
+    force: bool = False
+
+
+class Check(Record):
+    """One question of a decision and its answer; difference and p-value where folds were compared."""
+
+    name: str
     passed: bool
     reason: str
+    difference: float | None = None
+    p_value: float | None = None
 
 
-def gate(accuracy: float, min_accuracy: float, same_version: str | None = None, *, force: bool = False) -> Verdict:
-    """Return the verdict on a mean accuracy; one that is not a number does not pass.
+class Decision(Record):
+    """Whether the model may be registered (`passed`), whether it may become champion, why, and against whom."""
 
-    `same_version` is a registered version of the same recipe on the same training set; another one of it would say
-    nothing new, so that only `force` makes one.
+    passed: bool
+    promote: bool
+    reason: str
+    champion_met: str
+    checks: list[Check]
+
+
+def decide(evaluation: Evaluation, rules: Rules) -> Decision:
+    """Return the decision that follows from `evaluation` under `rules`.
+
+    `passed` says that the model is good enough and new, so that it is fitted and registered; `promote` that it also
+    beats the best baseline, meets the champion as `rules.policy` asks, and fails no threshold on slices.
     """
-    if not (math.isfinite(accuracy) and accuracy >= min_accuracy):
-        return Verdict(passed=False, reason=f"accuracy {accuracy:.4f} is below the minimum of {min_accuracy:.4f}")
-    if same_version and not force:
-        return Verdict(
-            passed=False,
-            reason=f"version {same_version} already has this recipe and training set; force=true registers another",
-        )
-    return Verdict(passed=True, reason=f"accuracy {accuracy:.4f} reaches the minimum of {min_accuracy:.4f}")
+    entrance = [_accurate(evaluation, rules), _new(evaluation, rules)]
+    contest = [_useful(evaluation, rules), *_champion(evaluation, rules), *_slices(evaluation.slices, rules)]
+    passed = all(check.passed for check in entrance)
+    checks = [*entrance, *contest] if passed else entrance
+    against = next((check for check in checks if not check.passed), contest[-1] if passed else entrance[0])
+    met = evaluation.champion.version if evaluation.champion else "none"
+    promote = passed and all(check.passed for check in contest)
+    reason = "; ".join(check.reason for check in contest) if promote else against.reason
+    return Decision(passed=passed, promote=promote, reason=reason, champion_met=met, checks=checks)
+
+
+def compare(ours: Sequence[float], theirs: Sequence[float], margin: float = 0.0) -> tuple[float, float]:
+    """Return the mean difference over the folds, and the p-value of "it is at most -margin".
+
+    One-sided corrected resampled t-test for repeated k-fold cross-validation. Without variance the difference is
+    taken as it is, and the p-value is 0 or 1.
+
+    Raises:
+        ValueError: not one figure per fold on each side.
+    """
+    if not len(ours) == len(theirs) == FOLDS:
+        raise ValueError(f"{len(ours)} and {len(theirs)} scores to compare, {FOLDS} folds")
+    differences = np.subtract(ours, theirs)
+    mean = float(differences.mean())
+    deviation = float(np.sqrt(differences.var(ddof=1) * VARIANCE_FACTOR))
+    if np.ptp(differences) < 1e-12:  # equal but for rounding
+        return mean, 0.0 if mean > -margin or mean == margin == 0 else 1.0
+    return mean, float(stats.t.sf((mean + margin) / deviation, DEGREES_OF_FREEDOM))
+
+
+def _accurate(evaluation: Evaluation, rules: Rules) -> Check:
+    accuracy = float(np.mean(evaluation.accuracy))
+    passed = len(evaluation.accuracy) == FOLDS and accuracy >= rules.min_accuracy
+    says = "reaches" if passed else "is below"
+    return Check(
+        name="accuracy",
+        passed=passed,
+        reason=f"accuracy {accuracy:.4f} {says} the minimum of {rules.min_accuracy:.4f}",
+    )
+
+
+def _new(evaluation: Evaluation, rules: Rules) -> Check:
+    champion = evaluation.champion
+    same = champion and (champion.recipe, champion.training_set_digest) == (
+        evaluation.recipe,
+        evaluation.training_set_digest,
+    )
+    if champion and same and not rules.force:
+        reason = f"version {champion.version} already has this recipe and training set; force=true registers another"
+        return Check(name="new", passed=False, reason=reason)
+    return Check(name="new", passed=True, reason="asked for with force" if same else "recipe or training set is new")
+
+
+def _useful(evaluation: Evaluation, rules: Rules) -> Check:
+    name, folds = max(evaluation.baselines.items(), key=lambda item: float(np.mean(item[1])))
+    difference, p_value = compare(evaluation.accuracy, folds)
+    passed = p_value < rules.alpha
+    says = "beats" if passed else "does not significantly beat"
+    reason = f"{says} the best baseline, {name} with {np.mean(folds):.4f}, by {difference:+.4f} (p = {p_value:.2g})"
+    return Check(name="baselines", passed=passed, reason=reason, difference=difference, p_value=p_value)
+
+
+def _champion(evaluation: Evaluation, rules: Rules) -> list[Check]:
+    champion = evaluation.champion
+    if rules.policy == "never":
+        return [Check(name="champion", passed=False, reason="policy never: no version becomes champion by itself")]
+    if champion is None:
+        return [Check(name="champion", passed=True, reason="there was no champion")]
+    if rules.policy == "always":
+        return [Check(name="champion", passed=True, reason="policy always: the champion is not asked")]
+    if rules.policy == "not_worse" and champion.recipe == evaluation.recipe:
+        reason = f"refresh: version {champion.version} has the same recipe"
+        return [Check(name="champion", passed=True, reason=reason, difference=0.0)]
+    checks = [_against("champion", f"champion version {champion.version}", evaluation, champion, rules)]
+    if rules.policy == "not_worse" and evaluation.best:
+        # Small losses within the margin, one after the other, would else add up to a large one.
+        checks.append(_against("best", "the best on this training set", evaluation, evaluation.best, rules))
+    return checks
+
+
+def _against(name: str, called: str, evaluation: Evaluation, opponent: Opponent, rules: Rules) -> Check:
+    if opponent.accuracy is None:
+        return Check(name=name, passed=False, reason=f"cannot be compared with {called}: {opponent.reason}")
+    margin = rules.margin if rules.policy == "not_worse" else 0.0
+    difference, p_value = compare(evaluation.accuracy, opponent.accuracy, margin)
+    if rules.policy == "not_worse" and evaluation.accuracy == opponent.accuracy:
+        reason = f"refresh: equal to {called} in every fold"
+        return Check(name=name, passed=True, reason=reason, difference=difference, p_value=p_value)
+    passed = p_value < rules.alpha
+    wanted = "better than" if rules.policy == "better" else f"not worse by {margin} than"
+    says = wanted if passed else f"not shown to be {wanted}"
+    reason = f"{says} {called}: {difference:+.4f} (p = {p_value:.2g})"
+    return Check(name=name, passed=passed, reason=reason, difference=difference, p_value=p_value)
+
+
+def _slices(slices: list[Slice], rules: Rules) -> list[Check]:
+    wanted = [name for name in ("worst_lift", "largest_gap") if getattr(rules, name) is not None]
+    judged = [found for found in slices if found.judged]
+    if wanted and not judged:
+        return [Check(name="slices", passed=False, reason=f"{wanted[0]} is set, and no slice is large enough to judge")]
+    checks = []
+    if rules.worst_lift is not None:
+        worst = min(judged, key=lambda found: found.lift)
+        reason = f"worst lift {worst.lift:+.4f}, of {worst.column} {worst.value}; at least {rules.worst_lift:+.4f} wanted"
+        checks.append(Check(name="worst lift", passed=worst.lift >= rules.worst_lift, reason=reason))
+    if rules.largest_gap is not None:
+        gap, column = max((_gap([s.accuracy for s in judged if s.column == name]), name) for name in _columns(judged))
+        reason = f"largest gap in accuracy {gap:.4f}, by {column}; at most {rules.largest_gap:.4f} wanted"
+        checks.append(Check(name="largest gap", passed=gap <= rules.largest_gap, reason=reason))
+    return checks
+
+
+def _columns(slices: list[Slice]) -> set[str]:
+    return {found.column for found in slices}
+
+
+def _gap(accuracies: list[float]) -> float:
+    return max(accuracies) - min(accuracies)
