@@ -42,7 +42,6 @@ styled = rc_context(
         "grid.color": "#e5e7eb",
         "legend.frameon": False,
         "lines.linewidth": 2,
-        "svg.hashsalt": "report",  # the same ids, and so the same file, whenever the same is drawn
     }
 )
 
@@ -149,7 +148,7 @@ def gains(fitted: Pipeline) -> dict[str, float]:
 
 def inputs(fitted: Pipeline) -> list[str]:
     """Return the inputs' names in the order in which the classifier gets them."""
-    return [name.split("__")[-1] for name in fitted["encode"].get_feature_names_out()]
+    return [name.partition("__")[2] for name in fitted["encode"].get_feature_names_out()]
 
 
 def contributions(fitted: Pipeline, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
@@ -184,6 +183,6 @@ def shap_values(fitted: Pipeline, dataset: TrainingSet) -> Figure:
 def data_uri(figure: Figure) -> str:
     """Return a figure as an SVG in a `data:` address, so that a page needs no other file."""
     drawn = io.BytesIO()
-    with rc_context({"svg.hashsalt": "report"}):
+    with rc_context({"svg.hashsalt": "report"}):  # the same ids, and so the same file, whenever the same is drawn
         figure.savefig(drawn, format="svg", metadata={"Date": None}, dpi=200)
     return f"data:image/svg+xml;base64,{base64.b64encode(drawn.getvalue()).decode()}"

@@ -2,7 +2,6 @@
 
 import platform
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from training import flavor
 from training.dataset import TrainingSet
-from training.gate import Decision, Evaluation, Opponent, Rules
+from training.gate import Decision, Evaluation, Rules
 from training.models import ModelEntry
 from training.report import charts
 from training.slices import AGE_BINS, calibration_error
@@ -72,6 +71,20 @@ class Contender(NamedTuple):
     folds: list[float] | None
     note: str = ""
 
+    @property
+    def mean(self) -> float:
+        """Return the mean accuracy over the folds."""
+        return float(np.mean(self.folds or np.nan))
+
+    @property
+    def deviation(self) -> float:
+        """Return the folds' standard deviation of accuracy."""
+        return float(np.std(self.folds or np.nan))
+
+    def beaten(self, ours: "Contender") -> int:
+        """Return the number of folds in which our accuracy is higher."""
+        return int(np.greater(ours.folds or np.nan, self.folds or np.nan).sum())
+
 
 class Picture(NamedTuple):
     """An image and the words that stand for it."""
@@ -107,7 +120,7 @@ def _rendered(template: str, facts: Facts, **more: Any) -> str:
     return environment.get_template(template).render(
         facts=facts,
         ours=Contender("this model", facts.evaluation.accuracy),
-        contenders=list(_contenders(facts.evaluation)),
+        contenders=[*_opponents(facts.evaluation), *_baselines(facts.evaluation)],
         slices={name: list(found) for name, found in groupby(facts.evaluation.slices, lambda one: one.column)},
         figures=FIGURES,
         slices_from=_floor(facts),
@@ -116,7 +129,6 @@ def _rendered(template: str, facts: Facts, **more: Any) -> str:
         accuracy=float(((facts.out_of_fold > 0.5) == facts.label).mean()),
         versions=[f"python=={platform.python_version()}", *flavor.REQUIREMENTS],
         machine=f"{platform.system()} {platform.machine()}",
-        np=np,
         **more,
     )
 
@@ -131,25 +143,25 @@ def _floor(facts: Facts) -> float:
     return min((int(found.accuracy_low * 10) / 10 for found in facts.evaluation.slices), default=0.0)
 
 
-def _contenders(evaluation: Evaluation) -> Iterator[Contender]:
-    """Give whom the model was compared with: champion, best on the training set, baselines from the best down."""
-    if evaluation.champion:
-        yield _opponent(f"champion, version {evaluation.champion.version}", evaluation.champion)
-    if evaluation.best:
-        yield _opponent("best on this training set", evaluation.best)
-    baselines = sorted(evaluation.baselines.items(), key=lambda item: -float(np.mean(item[1])))
-    yield from (Contender(f"baseline: {name}", folds) for name, folds in baselines)
+def _opponents(evaluation: Evaluation) -> list[Contender]:
+    """Return the champion, and the best recipe so far, as far as there are such."""
+    champion, best = evaluation.champion, evaluation.best
+    named = {f"champion, version {champion.version}" if champion else "": champion, "best on this training set": best}
+    return [Contender(name, one.accuracy, one.reason) for name, one in named.items() if one]
 
 
-def _opponent(name: str, opponent: Opponent) -> Contender:
-    return Contender(name, opponent.accuracy, opponent.reason)
+def _baselines(evaluation: Evaluation) -> list[Contender]:
+    """Return the baselines, the best first."""
+    found = [Contender(f"baseline: {name}", folds) for name, folds in evaluation.baselines.items()]
+    return sorted(found, key=lambda one: -one.mean)
 
 
 def _pictures(facts: Facts) -> dict[str, Picture]:
     """Return the pictures by name; those of a fitted model only where there is one."""
     label, probability = facts.label, facts.out_of_fold
-    scored = {one.name: one.folds for one in _contenders(facts.evaluation) if one.folds}
-    strongest = dict(list(scored.items())[: 1 + sum(not name.startswith("baseline") for name in scored)])
+    opponents, baselines = _opponents(facts.evaluation), _baselines(facts.evaluation)
+    scored = {one.name: one.folds for one in (*opponents, *baselines) if one.folds}
+    strongest = {one.name: one.folds for one in (*opponents, baselines[0]) if one.folds}
     accuracy, counts = facts.evaluation.accuracy, ", ".join(f"{n:,} {name}" for name, n in facts.confusion.items())
     drawn: dict[str, tuple[Figure, str]] = {
         "folds": (

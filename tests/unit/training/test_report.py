@@ -155,7 +155,8 @@ def test_the_decision_comes_first_with_every_check_and_its_reason(facts: report.
 
 def test_a_refused_training_has_a_page_without_a_fitted_model(facts: report.Facts):
     told = judged(facts, min_accuracy=0.999, fitted=False)
-    page = Page(report.page(told))
+    page = Page(html := report.page(told))
+    assert html == report.page(told)
     assert "Nothing was fitted" in page.text
     assert len(page.all("img")) == 6
     assert "python -m training reproduce" not in page.text
