@@ -15,6 +15,11 @@ from notices import notifier
 CENSUS_FEATURES = Asset("census_features", uri="feast://census/census", group="features")
 
 
+def champion_asset(model: str) -> Asset:
+    """Return the Asset that has an event whenever alias `champion` of a model was moved by its DAG."""
+    return Asset(f"{model}_champion", uri=f"mlflow://{model}/champion", group="models")
+
+
 def imported_late(module: str) -> Callable[[], ModuleType]:
     """Return a call that imports a module: in the task, not each time the DAG file is parsed."""
     return partial(import_module, module)
