@@ -20,8 +20,6 @@ from training.slices import slices
 
 MODEL = "never_married"
 SNAPSHOT = "20260101T000000.000000Z-0123456789abcdef"
-# shap's, about matplotlib's future.
-pytestmark = pytest.mark.filterwarnings("ignore:The set_:PendingDeprecationWarning")
 
 
 @pytest.fixture(scope="module")
