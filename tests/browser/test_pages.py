@@ -37,6 +37,15 @@ def test_force_switched_on_in_the_form_registers_a_new_champion(airflow: Airflow
         expect(page.get_by_role("row").filter(has_text=name).filter(has_text=value).first).to_be_attached()
 
 
+def test_a_versions_description_leads_to_its_report(mlflow: MLflow, page: Page):
+    mlflow.open_version("never_married", 1)
+    with page.expect_popup() as popup:
+        page.get_by_role("link", name="Report").click()
+    heading = popup.value.frame_locator("iframe").get_by_role("heading", name="never_married, version 1")
+    expect(heading).to_be_visible()
+    popup.value.close()
+
+
 def test_every_dag_says_on_its_page_what_it_is(airflow: Airflow, page: Page):
     for dag, says in {"publish_features": "no backfill", "train_never_married": "marital_status"}.items():
         airflow.open(dag)
