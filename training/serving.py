@@ -41,7 +41,7 @@ def ensure_person_scorer(client: MlflowClient, entry: ModelEntry) -> str:
     digest = hashlib.sha256(json.dumps([CODE.read_text(), REQUIREMENTS, config]).encode()).hexdigest()
     found = [v for v in client.search_model_versions(f"name = '{name}'") if v.tags.get(DIGEST) == digest]
     number = str(found[0].version) if found else _register(client, entry, name, config, digest)
-    if client.get_registered_model(name).aliases.get(CHAMPION) != number:
+    if str(client.get_registered_model(name).aliases.get(CHAMPION)) != number:  # a database says 1, a server "1"
         client.set_registered_model_alias(name, CHAMPION, number)
     return number
 
