@@ -36,6 +36,7 @@ EDGES = {
     },
     "train_never_married": TRAINING,
     "train_high_income": TRAINING,
+    "score_people": {"score_never_married": set(), "score_high_income": set()},
 }
 TRAININGS = [name for name in EDGES if name.startswith("train_")]
 
@@ -88,6 +89,18 @@ def test_publishing_runs_daily_and_training_when_features_were_published(bag: An
     assert all(bag.dags[name].schedule == features for name in TRAININGS)
     outlets = {task.task_id: task.outlets for dag in bag.dags.values() for task in dag.tasks if task.outlets}
     assert outlets == {"verify": [features]}
+
+
+def test_scoring_follows_new_features_and_each_new_champion(bag: Any):
+    from airflow.sdk import AssetAny
+
+    schedule = bag.dags["score_people"].schedule
+    assert isinstance(schedule, AssetAny)
+    assert {asset.uri for asset in schedule.objects} == {
+        "feast://census/census",
+        "mlflow://never_married/champion",
+        "mlflow://high_income/champion",
+    }
 
 
 def test_pruning_follows_a_run_that_published_nothing_and_none_that_failed(bag: Any):
@@ -160,12 +173,14 @@ def test_params_have_these_defaults(bag: Any):
     found = {name: dag.params.dump() for name, dag in bag.dags.items()}
     assert found == {
         "publish_features": {"source": None, "force": False},
+        "score_people": {},
         **{name: {"min_accuracy": 0.8, "as_of": None, "force": False} for name in TRAININGS},
     }
 
 
 def test_parsing_imports_nothing_heavy(airflow: Path):
-    script = "import sys, publish_features, train_model; print(*{name.partition('.')[0] for name in sys.modules})"
+    files = "publish_features, score_people, train_model"
+    script = f"import sys, {files}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{DAGS}"}
     parsed = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=60
