@@ -4,6 +4,7 @@ import codecs
 import gzip
 import hashlib
 import logging
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -79,10 +80,14 @@ def unpacked(source: str, below: Path) -> Iterator[tuple[Path, str]]:
     What is parsed is what was hashed, even when the source is being replaced meanwhile.
     """
     with tempfile.TemporaryDirectory(prefix=".extract-", dir=below) as folder:
-        copy = Path(folder) / "source"
+        fetched, copy = Path(folder) / "fetched", Path(folder) / "source"
         digest = hashlib.sha256()
         try:
-            with fsspec.open(source, "rb") as packed, copy.open("wb") as out:
+            # One stream from start to end: not every server answers requests for a part of a file.
+            stream = {"block_size": 0} if source.startswith("http") else {}
+            with fsspec.open(source, "rb", **stream) as file, fetched.open("wb") as out:
+                shutil.copyfileobj(file, out)
+            with fetched.open("rb") as packed, copy.open("wb") as out:
                 for chunk in _text_checked(_gunzipped(packed), source):
                     digest.update(chunk)
                     out.write(chunk)
@@ -96,6 +101,7 @@ def unpacked(source: str, below: Path) -> Iterator[tuple[Path, str]]:
             raise DataError(f"{source}: the gzip data is damaged ({error}): fetch the file again") from None
         if not copy.stat().st_size:
             raise DataError(f"{source}: the file is empty: fetch it again, or correct DATA_SOURCE")
+        fetched.unlink()
         yield copy, digest.hexdigest()
 
 

@@ -81,8 +81,8 @@ never_married = FeatureService(
 
 never_married_training = FeatureService(
     name="never_married_training",
-    features=[census[[*NEVER_MARRIED_INPUTS, "marital_status", "snapshot_id"]]],
-    description="The same inputs with the label column and the snapshot",
+    features=[census[[*NEVER_MARRIED_INPUTS, "age_bin", "marital_status", "snapshot_id"]]],
+    description="The same inputs with the age bin that scores are broken down by, the label column and the snapshot",
     owner="machine-learning@example.com",
     tags={"model": "never_married", "use": "training"},
 )

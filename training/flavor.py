@@ -3,6 +3,7 @@
 MLflow's own pyfunc of a scikit-learn model answers with a class or with probabilities, not with both.
 """
 
+import json
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 from sklearn.pipeline import Pipeline
 
-from training import feature_row_scorer
+from training import feature_row_scorer, trial
 from training.dataset import TrainingSet
 from training.models import ModelEntry
 
@@ -93,3 +94,5 @@ def _save(path: Path, model: LoggedModel, run_id: str, pipeline: Pipeline, datas
     pyfunc.pop("model_path")  # our pyfunc gets the folder, and loads its scikit-learn flavor
     pyfunc["loader_module"] = scorer.stem
     described.save(str(path / "MLmodel"))
+    answer = feature_row_scorer.FeatureRowScorer(pipeline).predict(typical)
+    (path / trial.ANSWER).write_text(json.dumps(answer.to_dict("records")))

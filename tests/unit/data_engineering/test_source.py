@@ -6,9 +6,12 @@ import hashlib
 import io
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pyarrow as pa
@@ -177,6 +180,30 @@ def test_the_digest_is_of_the_unpacked_bytes(settings, source_file, csv_text, ro
     text = csv_text([row()]).encode()
     batch = extract(settings, "run", source_file(gzip.compress(text)))
     assert read_json(staged(settings.lake, batch, "manifest.json"))["sha256"] == hashlib.sha256(text).hexdigest()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """Serve the test's folder over HTTP, as a plain server that knows no ranges; give its address."""
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzipped"])
+def test_a_file_behind_http_is_a_source(served, tmp_path, extracted, pack):
+    """Of 7 MB, more than a client would ask for at once."""
+    official = gzip.decompress(BUNDLED_SOURCE.read_bytes())
+    (tmp_path / "census").write_bytes(pack(official * 2))
+    assert len(official * 2) > 7_000_000
+    assert len(extracted(f"{served}/census")) == 2 * 32_561
+
+
+def test_a_file_that_a_server_has_not_is_tried_again_and_named(served, extracted):
+    with pytest.raises(ConnectionError, match=f"^{served}/nothing: no such file, or the server cannot be reached$"):
+        extracted(f"{served}/nothing")
 
 
 def test_a_file_url_is_a_source(source_file, extracted, csv_text, row):
