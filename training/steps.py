@@ -7,6 +7,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
+import mlflow.sklearn
 from feast import FeatureStore
 
 from training import (
@@ -14,12 +15,12 @@ from training import (
     evaluate,
     flavor,
     register as registry,
-    report,
+    report as reports,
     tracking,
     upkeep,
 )
 from training.errors import TrainingError
-from training.gate import Evaluation, Rules, decide
+from training.gate import Decision, Evaluation, Rules, decide
 from training.models import MODELS
 from training.opponents import Opponents
 from training.register import decided
@@ -69,8 +70,8 @@ def cross_validate(settings: Settings, model: str, path: str, run_id: str) -> st
         tracking.log_scores(client, run_id, scores, {k: str(v) for k, v in pipeline["classify"].get_params().items()})
         tracking.log_opponents(client, run_id, evaluation)
         tracking.save_out_of_fold(client, run_id, scores)
-        client.log_figure(run_id, report.confusion_matrix(label, scores), "confusion_matrix.png")
-        client.log_figure(run_id, report.roc_curve(label, scores), "roc_curve.png")
+        client.log_figure(run_id, reports.confusion_matrix(label, scores.out_of_fold), "confusion_matrix.png")
+        client.log_figure(run_id, reports.roc_curve(label, scores.out_of_fold), "roc_curve.png")
         # Last: with this tag the run counts as evaluated, for its own gate and for the trainings after it.
         sha256 = tracking.save(client, run_id, evaluation)
         tracking.set_tags(client, run_id, {"baselines": baselines_digest, "evaluation.sha256": sha256})
@@ -117,7 +118,7 @@ def fit(settings: Settings, model: str, path: str, run_id: str) -> dict[str, str
     with tracking.resumed(client, run_id):
         dataset = datasets.load(entry, path)
         fitted = evaluate.fit(evaluate.recipe(entry, dataset), dataset, settings.threads)
-        client.log_figure(run_id, report.importance(fitted), "importance.png")
+        client.log_figure(run_id, reports.importance(fitted), "importance.png")
         if held_out := dataset.held_out:
             tracking.log_figures(client, run_id, evaluate.held_out_figures(fitted, held_out))
         logged = flavor.log_model(client, entry, run_id, fitted, dataset)
@@ -145,3 +146,29 @@ def promote(settings: Settings, model: str, version: str) -> dict[str, Any]:
     outcome = "promoted" if decision.promote else "not promoted"
     log.info("%s version %s: %s: %s", model, version, outcome, decision.reason)
     return decision.model_dump()
+
+
+def report(settings: Settings, model: str, path: str, run_id: str, version: str | None) -> None:
+    """Leave the report and the model card in the run, and link them from its version, if the gate let it have one."""
+    entry, client = MODELS[model], tracking.connect(settings)
+    dataset = datasets.load(entry, path)
+    grouped = evaluate.cross_validate_grouped(evaluate.recipe(entry, dataset), dataset, settings.threads)
+    tracking.log_figures(client, run_id, {"grouped_accuracy": grouped.mean})
+    run = client.get_run(run_id)
+    facts = reports.Facts(
+        entry=entry,
+        evaluation=tracking.load(run_id, Evaluation),
+        rules=tracking.load(run_id, Rules),
+        decision=tracking.load(run_id, Decision),
+        tags=run.data.tags,
+        metrics=run.data.metrics,
+        dataset=dataset,
+        out_of_fold=tracking.load_out_of_fold(run_id),
+        fitted=mlflow.sklearn.load_model(f"models:/{model}/{version}") if version else None,
+        version=version,
+    )
+    client.log_text(run_id, reports.page(facts), reports.PAGE_ARTIFACT)
+    client.log_text(run_id, reports.card(facts), reports.CARD_ARTIFACT)
+    if version:
+        link = reports.link(run.info.experiment_id, run_id)
+        client.update_model_version(model, version, f"{facts.decision.gate_reason}\n\n{link}")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import mlflow
 import numpy as np
+import numpy.typing as npt
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -169,6 +170,14 @@ def save_out_of_fold(client: MlflowClient, run_id: str, scores: Scores) -> None:
         path = Path(folder) / OUT_OF_FOLD.name
         np.save(path, scores.out_of_fold)
         client.log_artifact(run_id, str(path), str(OUT_OF_FOLD.parent))
+
+
+def load_out_of_fold(run_id: str) -> npt.NDArray[np.float64]:
+    """Return what `save_out_of_fold` kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{OUT_OF_FOLD}", dst_path=folder)
+        values: npt.NDArray[np.float64] = np.load(path)
+    return values
 
 
 def save(client: MlflowClient, run_id: str, record: Record) -> str:
