@@ -1,4 +1,4 @@
-"""What both DAGs share: the Asset that joins them, and how their tasks retry, time out and end."""
+"""What the DAGs share: the Assets that join them, and how their tasks retry, time out and end."""
 
 from collections.abc import Callable
 from datetime import timedelta

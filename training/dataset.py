@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import secrets
 import warnings
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from feast import FeatureService, FeatureStore
 from feast.types import FeastType, PrimitiveFeastType
 
 from training.errors import TrainingError
+from training.files import committed
 from training.models import ModelEntry
 
 log = logging.getLogger(__name__)
@@ -224,19 +224,20 @@ def digest_of(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
+def persons(store: FeatureStore, mark: dict[str, str]) -> pd.DataFrame:
+    """Return the `person_id` and `event_timestamp` of each person of the snapshot that `mark` is of."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Retrieving datasets is an experimental", RuntimeWarning)
+        found: pd.DataFrame = store.get_saved_dataset(f"{mark['view']}_{mark[SNAPSHOT]}").to_df()
+    return found
+
+
 def save(table: pa.Table, workspace: Path) -> Path:
     """Commit a table from `pull` as a file named by its content and origin, for the other tasks; return its path."""
     note = json.loads(table.schema.metadata[NOTE])
     path = workspace / f"{note['lineage'][SNAPSHOT]}-{note['digest'][:16]}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink(missing_ok=True)  # by an earlier try, killed while it wrote
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+    with committed(path) as draft:
         pq.write_table(table, draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
     return path
 
 

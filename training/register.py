@@ -142,15 +142,11 @@ def promote(client: MlflowClient, entry: ModelEntry, version: str) -> Decision:
         )
     if not decision.promote:
         return decision
-    trial.check(f"models:/{entry.name}/{version}", mlflow.get_tracking_uri())
-    aliases.move(
-        client,
-        entry.name,
-        version,
-        expected=decision.champion_met,
-        by=known.tags["pipeline_run"],
-        why=decision.reason,
-    )
+    met = decision.champion_met
+    if not aliases.moved(client, entry.name, version, expected=met):
+        trial.check(f"models:/{entry.name}/{version}", mlflow.get_tracking_uri())
+        by = known.tags["pipeline_run"]
+        aliases.move(client, entry.name, version, expected=met, by=by, why=decision.reason)
     if CHALLENGER in client.get_model_version(entry.name, version).aliases:
         client.delete_registered_model_alias(entry.name, CHALLENGER)
     return decision

@@ -18,6 +18,7 @@ class Settings(BaseSettings):
 
     tracking_uri: str = Field(validation_alias="MLFLOW_TRACKING_URI", description="MLflow's tracking and registry.")
     workspace: Path = Field(description="Folder for the training sets that one DAG run's tasks share.")
+    predictions: Path = Field(description="Folder that `score_people` writes to, in the lake: erasures reach it there.")
     artifacts: Path | None = Field(None, description="Where MLflow keeps artifacts; unset where a server decides.")
     min_accuracy: float = Field(0.8, ge=0, le=1, description="Default of the gate's Param.")
     alpha: float = Field(0.05, gt=0, le=1, description="Largest p-value at which one recipe counts as better.")

@@ -227,44 +227,43 @@ def check_a_refusal_is_told(first: Trained, run_id: str, reason: str, min_accura
     assert len(first.client.search_model_versions(f"name = '{MODEL}'")) == 1
 
 
-def test_baselines_are_scored_once_for_a_training_set(publisher, settings, monkeypatch):
-    """The second training finds them in MLflow: it scores its own recipe and nothing else."""
-    trained(settings, "scheduled__1")
-    scored = []
+def test_three_trainings_in_a_row(publisher, settings, monkeypatch):
+    """One that never becomes champion stays challenger; on new data the same recipe refreshes the champion.
+
+    Baselines are scored once for a training set: the second training finds the first one's in MLflow.
+    """
+    scored: list[str] = []
     score = evaluate.cross_validate
-    monkeypatch.setattr(evaluate, "cross_validate", lambda *given: scored.append(given[0]) or score(*given))
-    until_gate(settings, "manual__2")
-    assert [type(pipeline[-1]).__name__ for pipeline in scored] == ["LGBMClassifier"]
-    publisher.verified(publisher.lines[:290])
-    until_gate(settings, "manual__3")
-    assert len(scored) == 1 + 5
+    monkeypatch.setattr(
+        evaluate, "cross_validate", lambda *given: scored.append(type(given[0][-1]).__name__) or score(*given)
+    )
+    baselines = ["DummyClassifier", "DecisionTreeClassifier", "LogisticRegression", "DecisionTreeClassifier"]
 
-
-def test_a_refresh_on_new_data_takes_over(publisher, settings):
     first = trained(settings, "scheduled__1")
-    publisher.verified(publisher.lines[:290])
-    second = trained(settings, "manual__2")
-    assert "refresh: version 1 has the same recipe" in second.decision["reason"]
-    assert champion(first.client) == second.version == "2"
+    assert scored == ["LGBMClassifier", *baselines]
 
-
-def test_a_model_that_is_not_promoted_is_registered_and_stays_challenger(publisher, settings):
-    first = trained(settings, "scheduled__1")
     second = trained(settings, "manual__2", force=True, policy="never")
     assert (second.decision["passed"], second.decision["promote"]) == (True, False)
+    assert scored == ["LGBMClassifier", *baselines, "LGBMClassifier"]
     aliases = first.client.get_registered_model(MODEL).aliases
     assert {name: str(version) for name, version in aliases.items()} == {"champion": "1", "challenger": "2"}
+
+    publisher.verified(publisher.lines[:290])
+    third = trained(settings, "manual__3")
+    assert "refresh: version 1 has the same recipe" in third.decision["reason"]
+    assert champion(first.client) == third.version == "3"
+    assert scored[6:] == ["LGBMClassifier", *baselines]
 
 
 def test_held_out_persons_are_scored_and_nothing_learns_from_them(publisher, settings):
     settings = settings.model_copy(update={"holdout_share": 0.2})
-    found = trained(settings, "scheduled__1")
-    metrics = found.client.get_run(found.run_id).data.metrics
-    data = datasets.load(never_married, found.path)
-    pipeline = mlflow.sklearn.load_model(f"models:/{MODEL}/{found.version}")
-    assert metrics["holdout_accuracy"] == pipeline.score(data.held_out.inputs, data.held_out.label)
-    tags = found.client.get_model_version(MODEL, found.version).tags
-    assert (tags["holdout_share"], tags["training_set.rows"]) == ("0.2", str(len(data.inputs)))
+    found, _ = until_gate(settings, "scheduled__1")
+    fitted = steps.fit(settings, MODEL, found["path"], found["run_id"])
+    run = tracking.connect(settings).get_run(found["run_id"]).data
+    data = datasets.load(never_married, found["path"])
+    pipeline = mlflow.sklearn.load_model(fitted["model_uri"])
+    assert run.metrics["holdout_accuracy"] == pipeline.score(data.held_out.inputs, data.held_out.label)
+    assert (run.tags["holdout_share"], run.tags["training_set.rows"]) == ("0.2", str(len(data.inputs)))
     assert len(data.inputs) + len(data.held_out.inputs) == 300
 
 
