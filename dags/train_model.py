@@ -3,7 +3,7 @@
 from airflow.sdk import DAG, task
 
 from assets import CENSUS_FEATURES, champion_asset, dag_options, imported_late, skip
-from promotion import PARAMS, SETTINGS, ask_first, rules
+from promotion import PARAMS, SETTINGS, ask_first, promoted, rules
 from training.models import MODELS
 
 steps = imported_late("training.steps")
@@ -24,31 +24,35 @@ def train(model):
 
     @task
     def gate(mlflow_run, **context):
-        """Decide whether a model is fitted and registered, and whether it may become champion."""
+        """Decide whether a model is fitted and registered, and whether it becomes champion."""
         return steps().gate(SETTINGS, mlflow_run, rules(context))
 
-    @task(multiple_outputs=True)
+    @task
     def fit(decision, path, mlflow_run):
         """Fit on the whole training set and log the model; skipped if the gate refused."""
         return steps().fit(SETTINGS, model, path, mlflow_run) if decision["passed"] else skip(decision["gate_reason"])
 
     @task
-    def register(mlflow_run, model_id, model_uri):
+    def register(mlflow_run, model_id):
         """Register the model as a version, once per run, with alias `challenger`."""
-        return steps().register(SETTINGS, model, mlflow_run, model_uri, model_id)
+        return steps().register(SETTINGS, model, mlflow_run, model_id)
 
     @task(trigger_rule="none_failed_min_one_success", outlets=[champion_asset(model)])
     def promote(version):
         """Move alias `champion` to the version; skipped if the decision was against it."""
-        decision = steps().promote(SETTINGS, model, version)
-        return decision["reason"] if decision["promote"] else skip(decision["reason"])
+        return promoted(steps().promote(SETTINGS, model, version))
+
+    @task(trigger_rule="none_failed")
+    def report(path, mlflow_run, version):
+        """Write the report and the model card, of a training that the gate refused as well."""
+        steps().report(SETTINGS, model, path, mlflow_run, version)
 
     data = training_set()
     path, run = data["path"], data["run_id"]
     decision = gate(cross_validate(path, run))
-    fitted = fit(decision, path, run)
-    version = register(run, fitted["model_id"], fitted["model_uri"])
+    version = register(run, fit(decision, path, run))
     ask_first(promote(version), decision, version)
+    report(path, run, version)
 
 
 for name, entry in MODELS.items():

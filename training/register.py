@@ -68,13 +68,13 @@ def versions(client: MlflowClient, entry: ModelEntry, **tags: str) -> list[Model
     )
 
 
-def register(client: MlflowClient, entry: ModelEntry, run_id: str, model_uri: str, model_id: str) -> str:
+def register(client: MlflowClient, entry: ModelEntry, run_id: str, model_id: str) -> str:
     """Return the version of a run's model: registered by the first call for that run, found by every other.
 
     The version carries the run's tags, and alias `challenger` until it becomes champion or another one challenges.
     """
     known = versions(client, entry, run_id=run_id)
-    version = known[0] if known else _new_version(client, entry, run_id, model_uri, model_id)
+    version = known[0] if known else _new_version(client, entry, run_id, model_id)
     name = str(version.version)
     newest = str(versions(client, entry)[0].version)
     if name == newest and CHAMPION not in client.get_model_version(entry.name, name).aliases:
@@ -82,7 +82,7 @@ def register(client: MlflowClient, entry: ModelEntry, run_id: str, model_uri: st
     return name
 
 
-def _new_version(client: MlflowClient, entry: ModelEntry, run_id: str, model_uri: str, model_id: str) -> ModelVersion:
+def _new_version(client: MlflowClient, entry: ModelEntry, run_id: str, model_id: str) -> ModelVersion:
     try:
         client.create_registered_model(entry.name, description=entry.question)
     except MlflowException as error:
@@ -91,7 +91,7 @@ def _new_version(client: MlflowClient, entry: ModelEntry, run_id: str, model_uri
     tags = {k: v for k, v in client.get_run(run_id).data.tags.items() if not k.startswith("mlflow.")}
     version = client.create_model_version(
         entry.name,
-        model_uri,
+        f"models:/{model_id}",
         run_id=run_id,
         model_id=model_id,
         tags={**tags, "run_id": run_id},
@@ -101,15 +101,15 @@ def _new_version(client: MlflowClient, entry: ModelEntry, run_id: str, model_uri
     return version
 
 
-def check_signature(entry: ModelEntry, store: FeatureStore, model_uri: str) -> None:
+def check_signature(entry: ModelEntry, store: FeatureStore, model_id: str) -> None:
     """Raise TrainingError unless a logged model takes what the inference service gives: the same names and types."""
     declared = {name: FEAST_TO_MLFLOW.get(dtype, str(dtype)) for name, dtype in inputs(entry, store).items()}
-    schema = get_model_info(model_uri).signature.inputs
+    schema = get_model_info(f"models:/{model_id}").signature.inputs
     taken = {column.name: column.type.name for column in schema.inputs}
     if different := sorted(dict(declared.items() ^ taken.items())):
         name = different[0]
         raise TrainingError(
-            f"{model_uri}: input {name} is {taken.get(name, 'not there')} in the model's signature and "
+            f"models:/{model_id}: input {name} is {taken.get(name, 'not there')} in the model's signature and "
             f"{declared.get(name, 'not there')} in feature service {entry.inference_service}: train again"
         )
 

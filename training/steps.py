@@ -16,6 +16,7 @@ from training import (
     flavor,
     register as registry,
     report as reports,
+    serving,
     tracking,
     upkeep,
 )
@@ -112,8 +113,8 @@ def gate(settings: Settings, run_id: str, rules: dict[str, Any]) -> dict[str, An
     return decision.model_dump()
 
 
-def fit(settings: Settings, model: str, path: str, run_id: str) -> dict[str, str]:
-    """Fit on the whole training set and log the model; return its id and URI."""
+def fit(settings: Settings, model: str, path: str, run_id: str) -> str:
+    """Fit on the whole training set and log the model; return its id."""
     entry, client = MODELS[model], tracking.connect(settings)
     with tracking.resumed(client, run_id):
         dataset = datasets.load(entry, path)
@@ -122,17 +123,17 @@ def fit(settings: Settings, model: str, path: str, run_id: str) -> dict[str, str
         if held_out := dataset.held_out:
             tracking.log_figures(client, run_id, evaluate.held_out_figures(fitted, held_out))
         logged = flavor.log_model(client, entry, run_id, fitted, dataset)
-    return {"model_id": logged.model_id, "model_uri": logged.model_uri}
+    return str(logged.model_id)
 
 
-def register(settings: Settings, model: str, run_id: str, model_uri: str, model_id: str) -> str:
+def register(settings: Settings, model: str, run_id: str, model_id: str) -> str:
     """Return the version of the run's model in the registry."""
     entry, client, store = MODELS[model], tracking.connect(settings), FeatureStore()
     with tracking.resumed(client, run_id):
-        registry.check_signature(entry, store, model_uri)
+        registry.check_signature(entry, store, model_id)
         # Before the version is there, so that no version is ever there without its snapshot.
         upkeep.pin(store, entry, client.get_run(run_id).data.tags["snapshot_id"])
-        return registry.register(client, entry, run_id, model_uri, model_id)
+        return registry.register(client, entry, run_id, model_id)
 
 
 def promote(settings: Settings, model: str, version: str) -> dict[str, Any]:
@@ -141,6 +142,8 @@ def promote(settings: Settings, model: str, version: str) -> dict[str, Any]:
     run_id = client.get_model_version(entry.name, version).run_id
     with tracking.resumed(client, run_id):
         decision = registry.promote(client, entry, version)
+        if decision.promote:
+            serving.ensure_person_scorer(client, entry)
         tracking.set_tags(client, run_id, {"version": version})
         client.set_terminated(run_id, "FINISHED")
     outcome = "promoted" if decision.promote else "not promoted"

@@ -84,7 +84,7 @@ def plainly(run_: str) -> tuple[Path, str, dict[str, Seconds]]:
     step(steps.cross_validate, settings, MODEL, path, run_id)
     step(steps.gate, settings, MODEL, run_id, settings.min_accuracy, force=True)
     fitted = step(steps.fit, settings, MODEL, path, run_id)
-    version = step(steps.register, settings, MODEL, run_id, fitted["model_uri"], fitted["model_id"])
+    version = step(steps.register, settings, MODEL, run_id, fitted)
     assert step(steps.promote, settings, MODEL, run_id, version).startswith("promoted")
     return Path(path), batch, parts
 

@@ -58,6 +58,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, environment_of: Callable[...
         FEAST_FS_YAML_FILE_PATH=str(config),
         DATA_KEY_COLUMN="number",
         TRAINING_THREADS="1",
+        TRAINING_ALPHA="1",  # on 300 persons no recipe is significantly better than another
         TRAINING_GIT_COMMIT="0123456789abcdef",
     )
     sources = [_source(folder / "first.csv", 0), _source(folder / "second.csv", 1)]

@@ -46,10 +46,10 @@ def stage(name: str, state: dict[str, Any]) -> None:
         "verify": lambda: steps.verify(data, state["publish"]),
         "training_set": lambda: model_steps.training_set(model, MODEL, RUN, None),
         "cross_validate": lambda: model_steps.cross_validate(model, MODEL, **state["training_set"]),
-        "gate": lambda: model_steps.gate(model, MODEL, state["training_set"]["run_id"], 0.6, force=False),
+        "gate": lambda: model_steps.gate(model, state["training_set"]["run_id"], {"min_accuracy": 0.6}),
         "fit": lambda: model_steps.fit(model, MODEL, **state["training_set"]),
-        "register": lambda: model_steps.register(model, MODEL, state["training_set"]["run_id"], **state["fit"]),
-        "promote": lambda: model_steps.promote(model, MODEL, state["training_set"]["run_id"], state["register"]),
+        "register": lambda: model_steps.register(model, MODEL, state["training_set"]["run_id"], state["fit"]),
+        "promote": lambda: model_steps.promote(model, MODEL, state["register"]),
     }
     state[name] = do[name]()
 
@@ -77,6 +77,7 @@ def look(state: dict[str, Any]) -> None:
         seen |= _mlflow()
     text = json.dumps(seen, sort_keys=True, default=str)
     for pattern, name in (
+        (r'"evaluation.sha256": "[0-9a-f]{64}"', '"evaluation.sha256": "OF A RECORD WITH THE RUN\'S ID"'),
         (r"\d{8}T\d{6}\.\d{6}Z", "BATCH"),
         (r"\d{4}-\d\d-\d\dT[\d:.]+(\+00:00)?", "INSTANT"),
         (r"m-[0-9a-f]{32}", "MODEL"),
@@ -140,7 +141,7 @@ def _mlflow() -> dict[str, Any]:
         (v.version, v.status, v.tags, v.aliases, v.description)
         for v in client.search_model_versions(f"name = '{MODEL}'")
     ]
-    aliases = client.get_registered_model(MODEL).aliases if versions else {}
+    aliases = {model.name: model.aliases for model in client.search_registered_models()}
     return {"runs": runs, "models": models, "versions": versions, "aliases": aliases}
 
 

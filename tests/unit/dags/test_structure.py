@@ -17,12 +17,15 @@ ROOT = Path(__file__).parents[3]
 DAGS = ROOT / "dags"
 HEAVY = {"feast", "mlflow", "pandas", "sklearn", "lightgbm", "ibis", "duckdb", "matplotlib"}
 TRAINING = {
-    "training_set": {"cross_validate", "fit", "register", "promote"},
+    "training_set": {"cross_validate", "fit", "register", "report"},
     "cross_validate": {"gate"},
-    "gate": {"fit"},
+    "gate": {"fit", "needs_approval"},
     "fit": {"register"},
-    "register": {"promote"},
+    "register": {"needs_approval", "promote", "report"},
+    "needs_approval": {"approval", "promote"},
+    "approval": {"promote"},
     "promote": set(),
+    "report": set(),
 }
 EDGES = {
     "publish_features": {
@@ -87,8 +90,17 @@ def test_publishing_runs_daily_and_training_when_features_were_published(bag: An
     features = Asset("census_features", uri="feast://census/census", group="features")
     assert bag.dags["publish_features"].schedule == "@daily"
     assert all(bag.dags[name].schedule == features for name in TRAININGS)
-    outlets = {task.task_id: task.outlets for dag in bag.dags.values() for task in dag.tasks if task.outlets}
-    assert outlets == {"verify": [features]}
+    outlets = {
+        (dag.dag_id, task.task_id): [asset.uri for asset in task.outlets]
+        for dag in bag.dags.values()
+        for task in dag.tasks
+        if task.outlets
+    }
+    assert outlets == {
+        ("publish_features", "verify"): ["feast://census/census"],
+        ("train_never_married", "promote"): ["mlflow://never_married/champion"],
+        ("train_high_income", "promote"): ["mlflow://high_income/champion"],
+    }
 
 
 def test_scoring_follows_new_features_and_each_new_champion(bag: Any):
@@ -113,6 +125,9 @@ def test_one_run_at_a_time_and_none_for_the_past(dag: Any):
 
 def test_every_task_retries_with_growing_delay_and_ends_in_time(dag: Any):
     for task in dag.tasks:
+        if task.task_id == "approval":  # a person is asked once
+            assert (task.retries, task.response_timeout) == (0, timedelta(hours=24))
+            continue
         assert (task.retries, task.retry_delay, task.max_retry_delay) == (
             2,
             timedelta(seconds=10),
@@ -174,7 +189,18 @@ def test_params_have_these_defaults(bag: Any):
     assert found == {
         "publish_features": {"source": None, "force": False},
         "score_people": {},
-        **{name: {"min_accuracy": 0.8, "as_of": None, "force": False} for name in TRAININGS},
+        **{
+            key: {
+                "min_accuracy": 0.8,
+                "as_of": None,
+                "force": False,
+                "policy": "not_worse",
+                "worst_lift": None,
+                "largest_gap": None,
+                "require_approval": False,
+            }
+            for key in TRAININGS
+        },
     }
 
 

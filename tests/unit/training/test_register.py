@@ -31,7 +31,6 @@ class Registry:
     client: MlflowClient
     settings: Settings
     run_id: str
-    model_uri: str
     model_id: str
 
     def version(self, rules: Rules | None = None, **changes: Any) -> str:
@@ -47,7 +46,7 @@ class Registry:
             for record in (evaluation, rules, decision)
         }
         tracking.set_tags(self.client, run_id, {**registry.decided(evaluation, decision), **saved})
-        return registry.register(self.client, never_married, run_id, self.model_uri, self.model_id)
+        return registry.register(self.client, never_married, run_id, self.model_id)
 
     def promote(self, version: str) -> bool:
         return registry.promote(self.client, never_married, version).promote
@@ -85,7 +84,7 @@ def trained(tmp_path_factory, prepared, applied, environment_of, settings_below)
         fitted = steps.fit(settings, MODEL, data["path"], data["run_id"])
     shutil.copytree(folder, folder.with_name("kept"))
     client = tracking.connect(settings)
-    return folder, Registry(client, settings, data["run_id"], fitted["model_uri"], fitted["model_id"])
+    return folder, Registry(client, settings, data["run_id"], fitted)
 
 
 @pytest.fixture
@@ -107,7 +106,7 @@ def mlflow_(trained: tuple[Path, Registry]) -> Registry:
 
 def test_a_run_has_one_version_however_often_it_is_registered(mlflow_: Registry):
     for _ in range(2):
-        version = registry.register(mlflow_.client, never_married, mlflow_.run_id, mlflow_.model_uri, mlflow_.model_id)
+        version = registry.register(mlflow_.client, never_married, mlflow_.run_id, mlflow_.model_id)
         assert version == "1"
     assert [v.version for v in registry.versions(mlflow_.client, never_married)] == [1]
     assert mlflow_.version() == "2"
@@ -264,7 +263,7 @@ def test_a_model_that_does_not_answer_as_it_did_is_not_promoted(mlflow_: Registr
 
 
 def test_a_model_that_takes_other_inputs_than_the_service_gives_is_refused(publisher, mlflow_: Registry):
-    registry.check_signature(never_married, publisher.store, mlflow_.model_uri)
+    registry.check_signature(never_married, publisher.store, mlflow_.model_id)
     service = publisher.store.get_feature_service(MODEL)
     service.feature_view_projections[0].features = [
         feature for feature in service.feature_view_projections[0].features if feature.name != "age"
@@ -272,4 +271,4 @@ def test_a_model_that_takes_other_inputs_than_the_service_gives_is_refused(publi
     publisher.store.registry.apply_feature_service(service, publisher.store.project)
     message = "input age is long in the model's signature and not there in feature service never_married: train again"
     with pytest.raises(TrainingError, match=message):
-        registry.check_signature(never_married, publisher.store, mlflow_.model_uri)
+        registry.check_signature(never_married, publisher.store, mlflow_.model_id)

@@ -235,7 +235,7 @@ def until_report(settings: Settings, min_accuracy: float) -> tuple[str, str, str
     if not steps.gate(settings, run_id, {"min_accuracy": min_accuracy})["passed"]:
         return path, run_id, None
     fitted = steps.fit(settings, MODEL, path, run_id)
-    return path, run_id, steps.register(settings, MODEL, run_id, fitted["model_uri"], fitted["model_id"])
+    return path, run_id, steps.register(settings, MODEL, run_id, fitted)
 
 
 def logged(client: MlflowClient, run_id: str, tmp_path: Path) -> dict[str, str]:

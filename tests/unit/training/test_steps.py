@@ -54,11 +54,11 @@ def trained(settings: Settings, run: str, times: int = 1, **rules: Any) -> Train
     for _ in range(times):
         fitted = steps.fit(settings, MODEL, data["path"], run_id)
     for _ in range(times):
-        version = steps.register(settings, MODEL, run_id, fitted["model_uri"], fitted["model_id"])
+        version = steps.register(settings, MODEL, run_id, fitted)
     promotions = [steps.promote(settings, MODEL, version) for _ in range(times)]
     assert all(promotion == decision for promotion in promotions)
     client = tracking.connect(settings)
-    return Trained(client, data["path"], run_id, decision, fitted["model_id"], version)
+    return Trained(client, data["path"], run_id, decision, fitted, version)
 
 
 @pytest.fixture
@@ -261,7 +261,7 @@ def test_held_out_persons_are_scored_and_nothing_learns_from_them(publisher, set
     fitted = steps.fit(settings, MODEL, found["path"], found["run_id"])
     run = tracking.connect(settings).get_run(found["run_id"]).data
     data = datasets.load(never_married, found["path"])
-    pipeline = mlflow.sklearn.load_model(fitted["model_uri"])
+    pipeline = mlflow.sklearn.load_model(f"models:/{fitted}")
     assert run.metrics["holdout_accuracy"] == pipeline.score(data.held_out.inputs, data.held_out.label)
     assert (run.tags["holdout_share"], run.tags["training_set.rows"]) == ("0.2", str(len(data.inputs)))
     assert len(data.inputs) + len(data.held_out.inputs) == 300
@@ -312,5 +312,5 @@ def test_a_model_whose_writing_was_stopped_is_completed(publisher, settings):
     half = client.create_logged_model(experiment, name=MODEL, source_run_id=data["run_id"])
     assert half.status == "PENDING"
     fitted = steps.fit(settings, MODEL, data["path"], data["run_id"])
-    assert fitted["model_id"] == half.model_id
-    assert [model.model_id for model in client.search_logged_models([experiment])] == [fitted["model_id"]]
+    assert fitted == half.model_id
+    assert [model.model_id for model in client.search_logged_models([experiment])] == [fitted]
