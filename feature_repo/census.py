@@ -111,8 +111,8 @@ high_income = FeatureService(
 
 high_income_training = FeatureService(
     name="high_income_training",
-    features=[census[[*HIGH_INCOME_INPUTS, "income_bracket", "snapshot_id"]]],
-    description="The same inputs with the label column and the snapshot",
+    features=[census[[*HIGH_INCOME_INPUTS, "age_bin", "income_bracket", "snapshot_id"]]],
+    description="The same inputs with the age bin that scores are broken down by, the label column and the snapshot",
     owner="machine-learning@example.com",
     tags={"model": "high_income", "use": "training"},
 )

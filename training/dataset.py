@@ -95,10 +95,8 @@ def features(store: FeatureStore, mark: dict[str, str], wanted: FeatureService |
     Raises:
         TrainingError: a value is missing or not finite.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Retrieving datasets is an experimental", RuntimeWarning)
-        spine = store.get_saved_dataset(f"{mark['view']}_{mark[SNAPSHOT]}").to_df()
-    table = store.get_historical_features(spine, wanted).to_arrow().drop(["event_timestamp"]).sort_by(KEY)
+    found = store.get_historical_features(persons(store, mark), wanted).to_arrow()
+    table = found.drop(["event_timestamp"]).sort_by(KEY)
     check_values(table, mark[SNAPSHOT])
     return table
 

@@ -32,19 +32,19 @@ def run() -> None:
     serving.ensure_person_scorer(tracking.connect(Settings()), never_married)
     figures: dict[str, dict[str, float]] = {}
     with console.status("starting MLflow's servers, and asking them"), served() as calls:
-        for name, records in zip(FORMS, asked(), strict=True):
-            ways = {f"{name}, predict": in_process(name), f"{name}, HTTP": calls[name]}
+        for name, (what, records) in zip(FORMS, asked().items(), strict=True):
+            ways = {f"{what}, predict": in_process(name), f"{what}, HTTP": calls[name]}
             first, second = (call(records[:BATCH]) for call in ways.values())
             assert first == second, f"{name} answers otherwise over HTTP"
             figures |= {way: measured(call, records) for way, call in ways.items()}
     tell(figures)
 
 
-def asked() -> tuple[Records, Records]:
+def asked() -> dict[str, Records]:
     """Return the same persons as feature rows and as ids."""
     table = datasets.pull(never_married, FeatureStore()).slice(0, SINGLES + BATCH * BATCHES)
     rows = datasets.parse(never_married, table).inputs.to_dict("records")
-    return rows, table.select([datasets.KEY]).to_pylist()
+    return {"feature rows": rows, "person ids": table.select([datasets.KEY]).to_pylist()}
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def measured(call: Call, records: Records) -> dict[str, float]:
 
 def tell(figures: dict[str, dict[str, float]]) -> None:
     """Print the table and save the figures."""
-    table = Table("(d) serving", "one person, p50 ms", "p99 ms", f"persons/s in batches of {BATCH}")
+    table = Table("(d) serving", "one person, p50 ms", "p99 ms", f"persons/s, {BATCH} at once")
     for name, found in figures.items():
         table.add_row(name, f"{found['p50']:.1f}", f"{found['p99']:.1f}", f"{found['persons a second']:,.0f}")
     console.print(table)

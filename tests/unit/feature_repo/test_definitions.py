@@ -56,10 +56,10 @@ def test_each_model_has_its_two_services_and_there_are_no_others(store: FeatureS
 
 
 @pytest.mark.parametrize("entry", MODELS.values(), ids=MODELS)
-def test_inference_has_no_label_and_training_adds_label_and_snapshot(store: FeatureStore, entry):
+def test_inference_has_no_label_and_training_adds_age_bin_label_and_snapshot(store: FeatureStore, entry):
     inference = columns(store, entry.inference_service)
     assert not {entry.label, "snapshot_id", "relationship"} & set(inference)
-    assert sorted(columns(store, entry.training_service)) == sorted([*inference, entry.label, "snapshot_id"])
+    assert sorted(columns(store, entry.training_service)) == sorted([*inference, "age_bin", entry.label, "snapshot_id"])
 
 
 def test_every_definition_says_what_it_is_and_whose(store: FeatureStore):
