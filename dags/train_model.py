@@ -2,9 +2,10 @@
 
 from airflow.sdk import DAG, Param, task
 
-from assets import CENSUS_FEATURES, dag_options, forced, imported_late, skip
+from assets import CENSUS_FEATURES, dag_options, imported_late, skip
 from training.models import MODELS
 from training.settings import Settings
+from triggers import forced, started_by
 
 SETTINGS = Settings()
 steps = imported_late("training.steps")
@@ -19,9 +20,9 @@ def train(model):
     """Add the tasks that train `model`, a name in `training.models.MODELS`."""
 
     @task(multiple_outputs=True)
-    def training_set(run_id=None, params=None):
+    def training_set(run_id=None, **context):
         """Pull a point-in-time correct training set from Feast."""
-        return steps().training_set(SETTINGS, model, run_id, params["as_of"])
+        return steps().training_set(SETTINGS, model, run_id, context["params"]["as_of"], started_by(context))
 
     @task
     def cross_validate(path, mlflow_run):

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
-from feast import FeatureStore
+from feast import FeatureService, FeatureStore
 from feast.types import PrimitiveFeastType
 
 from training.errors import TrainingError
@@ -59,18 +59,22 @@ def pull(entry: ModelEntry, store: FeatureStore, as_of: datetime | None = None) 
     """Return the training service's features of a snapshot's persons at its event time, with a note of their origin."""
     check_registered(entry, store)
     mark = snapshot(store, as_of)
+    return rows(store, mark, store.get_feature_service(entry.training_service), text_columns(entry, store))
+
+
+def rows(store: FeatureStore, mark: dict[str, str], features: FeatureService | list[str], texts: list[str]) -> pa.Table:
+    """Return what `pull` does, of a snapshot by its mark and of features by their service or references."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Retrieving datasets is an experimental", RuntimeWarning)
         spine = store.get_saved_dataset(f"{mark['view']}_{mark[SNAPSHOT]}").to_df()
-    service = store.get_feature_service(entry.training_service)
-    table = store.get_historical_features(spine, service).to_arrow().drop(["event_timestamp"]).sort_by(KEY)
+    table = store.get_historical_features(spine, features).to_arrow().drop(["event_timestamp"]).sort_by(KEY)
     for name in table.column_names:
         if missing := table[name].null_count:
             raise TrainingError(
                 f"snapshot {mark[SNAPSHOT]}: {missing:,} of {len(table):,} persons have no {name}: "
                 "run publish_features again"
             )
-    note = {"digest": digest_of(table.drop([SNAPSHOT])), "lineage": mark, "text_columns": text_columns(entry, store)}
+    note = {"digest": digest_of(table.drop([SNAPSHOT])), "lineage": mark, "text_columns": texts}
     log.info("training set of %s: %s persons, digest %s", mark[SNAPSHOT], f"{len(table):,}", note["digest"])
     return table.replace_schema_metadata({NOTE: json.dumps(note)})
 

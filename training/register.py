@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from sklearn.pipeline import Pipeline
 
-from training import flavor
+from training import flavor, lineage
 from training.errors import TrainingError
 from training.models import ModelEntry
 
@@ -56,12 +56,14 @@ def register(client: MlflowClient, entry: ModelEntry, run_id: str, model_uri: st
     """
     if known := versions(client, entry, run_id=run_id):
         return str(known[0].version)
+    tags = {k: v for k, v in client.get_run(run_id).data.tags.items() if not k.startswith("mlflow.")}
+    if missing := lineage.missing({**tags, "run_id": run_id}):
+        raise TrainingError(f"run {run_id} has no tag {missing[0]}, and {entry.name} no full lineage: train again")
     try:
         client.create_registered_model(entry.name, description=entry.question)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    tags = {k: v for k, v in client.get_run(run_id).data.tags.items() if not k.startswith("mlflow.")}
     version = client.create_model_version(
         entry.name,
         model_uri,

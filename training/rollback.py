@@ -1,0 +1,59 @@
+"""The champion put back to an earlier version, after that version has proved that it still works."""
+
+import logging
+import warnings
+
+import mlflow
+import pandas as pd
+from feast import FeatureStore
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from training import aliases, dataset as datasets, lineage, trial
+from training.dataset import KEY, SNAPSHOT
+from training.errors import TrainingError
+
+log = logging.getLogger(__name__)
+
+SAMPLE = 100
+
+
+def rollback(  # noqa: PLR0913  who, why and whether by force are no options
+    client: MlflowClient, store: FeatureStore, found: ModelVersion, *, by: str, why: str, force: bool = False
+) -> str:
+    """Point alias `champion` to a version that loads, answers its example as ever, and a sample of persons; say so.
+
+    Raises:
+        TrainingError: the version did not pass its gate and `force` is not given, does not answer, or another champion
+            came meanwhile.
+    """
+    if not why.strip():
+        raise TrainingError("a rollback without a reason: say in --reason why, for those who read the history")
+    if found.tags.get("gate") != "passed" and not force:
+        verdict = found.tags.get("gate.reason") or "it has no verdict"
+        raise TrainingError(
+            f"{found.name} version {found.version} did not pass its gate ({verdict}): --force overrules"
+        )
+    version, expected = str(found.version), aliases.champion(client, found.name)
+    if version == expected:
+        return f"{found.name} version {version} is the champion: nothing to do"
+    answers = trial.check(f"models:/{found.name}/{version}", client.tracking_uri, sample(store, found))
+    aliases.move(client, found.name, version, expected=expected, by=by, why=why)
+    log.info("%s: champion moved from version %s to %s by %s: %s", found.name, expected, version, by, why)
+    return f"{found.name}: champion moved from version {expected} to {version}, which answered {len(answers)} persons"
+
+
+def sample(store: FeatureStore, found: ModelVersion, size: int = SAMPLE) -> pd.DataFrame:
+    """Return a version's inputs of up to `size` persons of the newest snapshot, as the online store has them now."""
+    mark = datasets.snapshot(store)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Retrieving datasets is an experimental", RuntimeWarning)
+        persons = store.get_saved_dataset(f"{mark['view']}_{mark[SNAPSHOT]}").to_df()[KEY]
+    chosen = [{KEY: person} for person in persons.iloc[:: max(1, len(persons) // size)]]
+    inputs = mlflow.models.get_model_info(f"models:/{found.name}/{found.version}").signature.inputs.input_names()
+    references = [name for name in lineage.complete(found)["feast.features"].split(",") if name.split(":")[1] in inputs]
+    found_online = store.get_online_features(references, chosen).to_arrow().select(inputs)
+    rows: pd.DataFrame = found_online.drop_null().to_pandas()  # in Arrow: in pandas a null makes all integers floats
+    if rows.empty:
+        raise TrainingError(f"the online store has none of {len(chosen)} sampled persons: run publish_features again")
+    return rows
