@@ -1,4 +1,4 @@
-"""What both DAGs share: the Asset that joins them, and how their tasks retry, time out and end."""
+"""What the DAGs share: the Assets that join them, and how their tasks retry, time out and end."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,6 +13,11 @@ from airflow.sdk.exceptions import AirflowSkipException
 from notices import notifier
 
 CENSUS_FEATURES = Asset("census_features", uri="feast://census/census", group="features")
+
+
+def champion_asset(model: str) -> Asset:
+    """Return the Asset that has an event whenever alias `champion` of a model was moved by its DAG."""
+    return Asset(f"{model}_champion", uri=f"mlflow://{model}/champion", group="models")
 
 
 def imported_late(module: str) -> Callable[[], ModuleType]:

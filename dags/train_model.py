@@ -1,19 +1,13 @@
 """The machine-learning DAGs: one `train_<model>` for each entry of `training/models.py`."""
 
-from airflow.sdk import DAG, Param, task
+from airflow.sdk import DAG, task
 
-from assets import CENSUS_FEATURES, dag_options, imported_late, skip
+from assets import CENSUS_FEATURES, champion_asset, dag_options, imported_late, skip
+from promotion import PARAMS, SETTINGS, ask_first, rules
 from training.models import MODELS
-from training.settings import Settings
-from triggers import forced, started_by
+from triggers import started_by
 
-SETTINGS = Settings()
 steps = imported_late("training.steps")
-PARAMS = {
-    "min_accuracy": Param(SETTINGS.min_accuracy, type="number", minimum=0, maximum=1, description="Accuracy to reach"),
-    "as_of": Param(None, type=["null", "string"], format="date-time", description="Empty: newest verified snapshot"),
-    "force": Param(False, type="boolean", description="Register even what the champion already is"),
-}
 
 
 def train(model):
@@ -26,33 +20,36 @@ def train(model):
 
     @task
     def cross_validate(path, mlflow_run):
-        """Score the recipe, and the champion's, over the same 15 folds."""
+        """Score the recipe, the champion's and the baselines over the same 15 folds."""
         return steps().cross_validate(SETTINGS, model, path, mlflow_run)
 
     @task
     def gate(mlflow_run, **context):
-        """Decide whether a model may be fitted and registered."""
-        return steps().gate(SETTINGS, model, mlflow_run, context["params"]["min_accuracy"], force=forced(context))
+        """Decide whether a model is fitted and registered, and whether it may become champion."""
+        return steps().gate(SETTINGS, mlflow_run, rules(context))
 
     @task(multiple_outputs=True)
-    def fit(verdict, path, mlflow_run):
+    def fit(decision, path, mlflow_run):
         """Fit on the whole training set and log the model; skipped if the gate refused."""
-        return steps().fit(SETTINGS, model, path, mlflow_run) if verdict["passed"] else skip(verdict["reason"])
+        return steps().fit(SETTINGS, model, path, mlflow_run) if decision["passed"] else skip(decision["gate_reason"])
 
     @task
     def register(mlflow_run, model_id, model_uri):
-        """Register the model as a version, once per run."""
+        """Register the model as a version, once per run, with alias `challenger`."""
         return steps().register(SETTINGS, model, mlflow_run, model_uri, model_id)
 
-    @task
-    def promote(mlflow_run, version):
-        """Give the version alias `champion` if it is not worse than the champion's recipe."""
-        return steps().promote(SETTINGS, model, mlflow_run, version)
+    @task(trigger_rule="none_failed_min_one_success", outlets=[champion_asset(model)])
+    def promote(version):
+        """Move alias `champion` to the version; skipped if the decision was against it."""
+        decision = steps().promote(SETTINGS, model, version)
+        return decision["reason"] if decision["promote"] else skip(decision["reason"])
 
     data = training_set()
-    run = data["run_id"]
-    fitted = fit(gate(cross_validate(data["path"], run)), data["path"], run)
-    promote(run, register(run, fitted["model_id"], fitted["model_uri"]))
+    path, run = data["path"], data["run_id"]
+    decision = gate(cross_validate(path, run))
+    fitted = fit(decision, path, run)
+    version = register(run, fitted["model_id"], fitted["model_uri"])
+    ask_first(promote(version), decision, version)
 
 
 for name, entry in MODELS.items():

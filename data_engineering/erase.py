@@ -10,7 +10,7 @@ from feast import FeatureStore
 from data_engineering import erasures, online_rows
 from data_engineering.clean import SEPARATOR, complete, distinct, stripped, with_derived_key
 from data_engineering.errors import DataError
-from data_engineering.lake import committed, empty_trash, read_json, remove_dead_drafts, write_json
+from data_engineering.lake import PREDICTIONS, committed, empty_trash, read_json, remove_dead_drafts, write_json
 from data_engineering.materialize import apply_mark, marked
 from data_engineering.schema import COLUMNS, TEXTS
 from data_engineering.settings import Settings
@@ -82,7 +82,8 @@ def holding(lake: Path, person_id: str, skip_raw: set[str]) -> dict[str, list[st
         name = str(path.relative_to(lake))
         if name not in skip_raw and (rows := raw_rows(_read(path), person_id)):
             found[name] = rows
-    for path in sorted([*lake.glob("staging/*/clean.parquet"), *lake.glob("census/[!.]*.parquet")]):
+    keyed = ("staging/*/clean.parquet", "census/[!.]*.parquet", PREDICTIONS)
+    for path in sorted(path for files in keyed for path in lake.glob(files)):
         table = _read(path)
         if table.filter(table.person_id == person_id).count().execute():
             found[str(path.relative_to(lake))] = []

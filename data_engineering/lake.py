@@ -2,7 +2,8 @@
 
 `staging/<batch>/` holds what one extraction produced (manifest, raw and clean table, contract report);
 `census/<batch>-<digest>.parquet` is a published snapshot, so a snapshot id leads to its stages;
-`erasures/<instant>.json` records a person's erasure.
+`erasures/<instant>.json` records a person's erasure; `predictions/<model>/*.parquet` is what models said of persons,
+written by the other area and looked at here for persons to erase alone.
 """
 
 import fcntl
@@ -18,6 +19,7 @@ from typing import Any
 
 INSTANT = "%Y%m%dT%H%M%S.%fZ"
 TRASH = ".trash"
+PREDICTIONS = "predictions/*/[!.]*.parquet"
 LONGEST_TASK = timedelta(hours=1)
 
 
@@ -112,7 +114,9 @@ def empty_trash(lake: Path) -> None:
 def dead_drafts(lake: Path) -> list[Path]:
     """Return the drafts that killed runs left: no task is at work for so long."""
     oldest = (datetime.now(UTC) - LONGEST_TASK).timestamp()
-    drafts = [path for folder in ("census", "staging/*", "erasures") for path in lake.glob(f"{folder}/.*")]
+    drafts = [
+        path for folder in ("census", "staging/*", "erasures", "predictions/*") for path in lake.glob(f"{folder}/.*")
+    ]
     return sorted(path for path in drafts if path.is_file() and path.stat().st_mtime < oldest)
 
 

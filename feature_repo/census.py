@@ -47,7 +47,7 @@ census = FeatureView(
         Field(name="capital_loss", dtype=Int64, description="US dollars in the year"),
         Field(name="hours_per_week", dtype=Int64, description="Usual hours worked"),
         Field(name="native_country", dtype=String, description="Country of birth; a sensitive attribute"),
-        Field(name="income_bracket", dtype=String, description="<=50K or >50K US dollars a year"),
+        Field(name="income_bracket", dtype=String, description="US dollars a year; label column of high_income"),
         Field(name="age_bin", dtype=Int64, description="(16,29], (29,39], (39,49], (49,59], (59,100] as 1 to 5"),
         Field(name="snapshot_id", dtype=String, description="Snapshot that the row was published in"),
     ],
@@ -81,8 +81,38 @@ never_married = FeatureService(
 
 never_married_training = FeatureService(
     name="never_married_training",
-    features=[census[[*NEVER_MARRIED_INPUTS, "marital_status", "snapshot_id"]]],
-    description="The same inputs with the label column and the snapshot",
+    features=[census[[*NEVER_MARRIED_INPUTS, "age_bin", "marital_status", "snapshot_id"]]],
+    description="The same inputs with the age bin that scores are broken down by, the label column and the snapshot",
     owner="machine-learning@example.com",
     tags={"model": "never_married", "use": "training"},
+)
+
+HIGH_INCOME_INPUTS = [
+    "age",
+    "workclass",
+    "education",
+    "marital_status",
+    "occupation",
+    "race",
+    "sex",
+    "capital_gain",
+    "capital_loss",
+    "hours_per_week",
+    "native_country",
+]
+
+high_income = FeatureService(
+    name="high_income",
+    features=[census[HIGH_INCOME_INPUTS]],
+    description="Inputs of the high_income model, as it takes them to predict",
+    owner="machine-learning@example.com",
+    tags={"model": "high_income", "use": "inference"},
+)
+
+high_income_training = FeatureService(
+    name="high_income_training",
+    features=[census[[*HIGH_INCOME_INPUTS, "income_bracket", "snapshot_id"]]],
+    description="The same inputs with the label column and the snapshot",
+    owner="machine-learning@example.com",
+    tags={"model": "high_income", "use": "training"},
 )

@@ -35,6 +35,19 @@ def champion(client: MlflowClient, model: str) -> str:
     return _points_to(client.get_registered_model(model))
 
 
+def moved(client: MlflowClient, model: str, version: str, *, expected: str) -> bool:
+    """Return whether the alias points to `version`.
+
+    Raises:
+        TrainingError: it points neither there nor to `expected`.
+    """
+    registered = client.get_registered_model(model)
+    if _points_to(registered) == version:
+        return True
+    _check(registered, version, expected)
+    return False
+
+
 def move(  # noqa: PLR0913  who, why and from where are no options
     client: MlflowClient, model: str, version: str, *, expected: str, by: str, why: str
 ) -> None:
@@ -47,10 +60,9 @@ def move(  # noqa: PLR0913  who, why and from where are no options
     Raises:
         TrainingError: the alias points elsewhere, or another move is under way.
     """
-    registered = client.get_registered_model(model)
-    if _points_to(registered) == version:
+    if moved(client, model, version, expected=expected):
         return
-    _check(registered, version, expected)
+    registered = client.get_registered_model(model)
     # Later than the last one by any clock: the records' order is the moves'.
     last = [record.at + timedelta(microseconds=1) for record in _records(registered) if record.at]
     mine = Move(at=max([datetime.now(UTC), *last]), old=expected, new=version, by=by, why=why)

@@ -1,7 +1,7 @@
-"""Cross-validation of a model's recipe: encoders are fitted inside each fold."""
+"""Cross-validation of a model's recipe, and of what it has to beat: encoders are fitted inside each fold."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import joblib
 import numpy as np
@@ -10,16 +10,21 @@ import pandas as pd
 from lightgbm import LGBMClassifier
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
-from sklearn.model_selection import RepeatedStratifiedKFold
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OrdinalEncoder
+from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedGroupKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
-from training.dataset import TrainingSet
+from training.dataset import AGE_BIN, TrainingSet
 from training.errors import TrainingError
 from training.models import ModelEntry
 
 SPLITS, REPEATS, SEED = 5, 3, 1
+
+Positions = npt.NDArray[np.int64]
 
 # On a third of these rows two LightGBM threads gained nothing over one, and on busy cores lost seconds.
 ROWS_PER_THREAD = 100_000
@@ -55,11 +60,33 @@ class Scores:
 
 def recipe(entry: ModelEntry, dataset: TrainingSet) -> Pipeline:
     """Return the unfitted pipeline of a model: feature rows as Feast gives them in, class and probability out."""
-    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    columns = ColumnTransformer([("text", encoder, list(dataset.text_columns))], remainder="passthrough")
     return Pipeline(
-        [("encode", columns), ("classify", LGBMClassifier(n_jobs=1, **{**DETERMINISTIC, **entry.parameters}))]
+        [
+            ("encode", _ordinal(dataset)),
+            ("classify", LGBMClassifier(n_jobs=1, **{**DETERMINISTIC, **entry.parameters})),
+        ]
     )
+
+
+def baselines(dataset: TrainingSet) -> dict[str, tuple[Pipeline, TrainingSet]]:
+    """Return what a useful model beats: unfitted pipelines by name, each with the columns that it may see."""
+    age = replace(dataset, inputs=dataset.slices[[AGE_BIN]], text_columns=())
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    encoded = ColumnTransformer([("text", one_hot, list(dataset.text_columns))], remainder=StandardScaler())
+    # The fastest solver by far where rows are many and columns few.
+    regression = LogisticRegression(solver="newton-cholesky")
+    tree = DecisionTreeClassifier(min_samples_leaf=50, random_state=SEED)
+    return {
+        "majority": (make_pipeline(DummyClassifier()), age),
+        "age bin alone": (make_pipeline(DecisionTreeClassifier(random_state=SEED)), age),
+        "logistic regression": (make_pipeline(encoded, regression), dataset),
+        "one tree": (make_pipeline(_ordinal(dataset), tree), dataset),
+    }
+
+
+def _ordinal(dataset: TrainingSet) -> ColumnTransformer:
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    return ColumnTransformer([("text", encoder, list(dataset.text_columns))], remainder="passthrough")
 
 
 def side_by_side(threads: int) -> int:
@@ -75,9 +102,22 @@ def cross_validate(pipeline: Pipeline, dataset: TrainingSet, threads: int = 1) -
     Raises:
         TrainingError: a score is not a number.
     """
-    inputs, label = _ranked(pipeline, dataset), dataset.label.to_numpy()
     folds = RepeatedStratifiedKFold(n_splits=SPLITS, n_repeats=REPEATS, random_state=SEED)
-    pairs = list(folds.split(inputs, label))
+    return _scores(pipeline, dataset, list(folds.split(dataset.inputs, dataset.label)), threads)
+
+
+def cross_validate_grouped(pipeline: Pipeline, dataset: TrainingSet, threads: int = 1) -> Scores:
+    """Return the scores of `pipeline` over 5 folds of which no two share a person of equal inputs, seed 1.
+
+    Of persons whose inputs are all equal, one in the training rows gives away the others in the test rows.
+    """
+    folds = StratifiedGroupKFold(n_splits=SPLITS, shuffle=True, random_state=SEED)
+    groups = pd.util.hash_pandas_object(dataset.inputs, index=False)
+    return _scores(pipeline, dataset, list(folds.split(dataset.inputs, dataset.label, groups)), threads)
+
+
+def _scores(pipeline: Pipeline, dataset: TrainingSet, pairs: list[tuple[Positions, Positions]], threads: int) -> Scores:
+    inputs, label = _ranked(pipeline, dataset), dataset.label.to_numpy()
     run = joblib.Parallel(side_by_side(threads), backend="threading")
     results = run(joblib.delayed(_fold)(pipeline, inputs, label, *pair) for pair in pairs)
     probabilities, figures = zip(*results, strict=True)
@@ -110,20 +150,27 @@ def _ranked(pipeline: Pipeline, dataset: TrainingSet) -> pd.DataFrame:
 
 
 def _fold(
-    pipeline: Pipeline,
-    inputs: pd.DataFrame,
-    label: npt.NDArray[np.bool_],
-    train: npt.NDArray[np.int64],
-    test: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.float64], tuple[float, float, float]]:
-    """Return the test rows' probabilities, and their accuracy, area under the ROC curve and log loss."""
-    fitted, wanted = clone(pipeline).fit(inputs.iloc[train], label[train]), label[test]
+    pipeline: Pipeline, inputs: pd.DataFrame, label: npt.NDArray[np.bool_], train: Positions, test: Positions
+) -> tuple[npt.NDArray[np.float64], list[float]]:
+    """Return the test rows' probabilities, and their figures in the order of `Scores`."""
+    fitted = clone(pipeline).fit(inputs.iloc[train], label[train])
     probability: npt.NDArray[np.float64] = fitted.predict_proba(inputs.iloc[test])[:, 1]
-    return probability, (
-        float(accuracy_score(wanted, probability > 0.5)),
-        float(roc_auc_score(wanted, probability)),
-        float(log_loss(wanted, probability, labels=[False, True])),
-    )
+    return probability, list(_figures(label[test], probability).values())
+
+
+def _figures(label: npt.NDArray[np.bool_], probability: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Return the accuracy, the area under the ROC curve and the log loss."""
+    return {
+        "accuracy": float(accuracy_score(label, probability > 0.5)),
+        "roc_auc": float(roc_auc_score(label, probability)),
+        "log_loss": float(log_loss(label, probability, labels=[False, True])),
+    }
+
+
+def held_out_figures(fitted: Pipeline, held_out: TrainingSet) -> dict[str, float]:
+    """Return how well a fitted pipeline does on persons that it has not seen, by figure."""
+    probability = fitted.predict_proba(held_out.inputs)[:, 1]
+    return {f"holdout_{name}": value for name, value in _figures(held_out.label.to_numpy(), probability).items()}
 
 
 def fit(pipeline: Pipeline, dataset: TrainingSet, threads: int = 1) -> Pipeline:

@@ -35,11 +35,16 @@ ENVIRONMENT = {
 }
 
 MLFLOW_TYPES = {"object": "string", "int64": "long", "float64": "double", "bool": "boolean"}
-ANSWER = Schema([ColSpec("boolean", "prediction"), ColSpec("double", "probability")])
+ANSWER = Schema(
+    [
+        ColSpec(kind, name, required=False)  # a row that cannot be answered has an error alone
+        for kind, name in (("boolean", "prediction"), ("double", "probability"), ("string", "error"))
+    ]
+)
 
 
 def signature(dataset: TrainingSet) -> ModelSignature:
-    """Return the inference service's columns in, class and probability out."""
+    """Return the inference service's columns in, class, probability and error out."""
     columns = [ColSpec(MLFLOW_TYPES[str(dtype)], name) for name, dtype in dataset.inputs.dtypes.items()]
     return ModelSignature(inputs=Schema(columns), outputs=ANSWER)
 

@@ -58,7 +58,6 @@ class Evaluation(Record):
     snapshot_id: str
     training_set_digest: str
     accuracy: list[float]
-    grouped_accuracy: list[float]
     baselines: dict[str, list[float]] = Field(min_length=1)
     champion: Opponent | None
     best: Opponent | None = Field(description="Of all other runs on this training set the one with the best mean")
@@ -91,6 +90,7 @@ class Decision(Record):
     """Whether the model may be registered (`passed`), whether it may become champion, why, and against whom."""
 
     passed: bool
+    gate_reason: str
     promote: bool
     reason: str
     champion_met: str
@@ -104,14 +104,21 @@ def decide(evaluation: Evaluation, rules: Rules) -> Decision:
     beats the best baseline, meets the champion as `rules.policy` asks, and fails no threshold on slices.
     """
     entrance = [_accurate(evaluation, rules), _new(evaluation, rules)]
-    contest = [_useful(evaluation, rules), *_champion(evaluation, rules), *_slices(evaluation.slices, rules)]
-    passed = all(check.passed for check in entrance)
-    checks = [*entrance, *contest] if passed else entrance
-    against = next((check for check in checks if not check.passed), contest[-1] if passed else entrance[0])
-    met = evaluation.champion.version if evaluation.champion else "none"
-    promote = passed and all(check.passed for check in contest)
-    reason = "; ".join(check.reason for check in contest) if promote else against.reason
-    return Decision(passed=passed, promote=promote, reason=reason, champion_met=met, checks=checks)
+    refusal = next((check for check in entrance if not check.passed), None)
+    contest = (
+        []
+        if refusal
+        else [_useful(evaluation, rules), *_champion(evaluation, rules), *_slices(evaluation.slices, rules)]
+    )
+    against = [check.reason for check in (refusal, *contest) if check and not check.passed]
+    return Decision(
+        passed=refusal is None,
+        gate_reason=(refusal or entrance[0]).reason,
+        promote=not against,
+        reason="; ".join(against or [check.reason for check in contest]),
+        champion_met=evaluation.champion.version if evaluation.champion else "none",
+        checks=[*entrance, *contest],
+    )
 
 
 def compare(ours: Sequence[float], theirs: Sequence[float], margin: float = 0.0) -> tuple[float, float]:
@@ -129,7 +136,7 @@ def compare(ours: Sequence[float], theirs: Sequence[float], margin: float = 0.0)
     mean = float(differences.mean())
     deviation = float(np.sqrt(differences.var(ddof=1) * VARIANCE_FACTOR))
     if np.ptp(differences) < 1e-12:  # equal but for rounding
-        return mean, 0.0 if mean > -margin or mean == margin == 0 else 1.0
+        return mean, 0.0 if mean > -margin else 1.0
     return mean, float(stats.t.sf((mean + margin) / deviation, DEGREES_OF_FREEDOM))
 
 
@@ -154,6 +161,10 @@ def _new(evaluation: Evaluation, rules: Rules) -> Check:
         reason = f"version {champion.version} already has this recipe and training set; force=true registers another"
         return Check(name="new", passed=False, reason=reason)
     return Check(name="new", passed=True, reason="asked for with force" if same else "recipe or training set is new")
+
+
+def _contest(evaluation: Evaluation, rules: Rules) -> list[Check]:
+    return [_useful(evaluation, rules), *_champion(evaluation, rules), *_slices(evaluation.slices, rules)]
 
 
 def _useful(evaluation: Evaluation, rules: Rules) -> Check:
@@ -206,7 +217,9 @@ def _slices(slices: list[Slice], rules: Rules) -> list[Check]:
     checks = []
     if rules.worst_lift is not None:
         worst = min(judged, key=lambda found: found.lift)
-        reason = f"worst lift {worst.lift:+.4f}, of {worst.column} {worst.value}; at least {rules.worst_lift:+.4f} wanted"
+        reason = (
+            f"worst lift {worst.lift:+.4f}, of {worst.column} {worst.value}; at least {rules.worst_lift:+.4f} wanted"
+        )
         checks.append(Check(name="worst lift", passed=worst.lift >= rules.worst_lift, reason=reason))
     if rules.largest_gap is not None:
         gap, column = max((_gap([s.accuracy for s in judged if s.column == name]), name) for name in _columns(judged))

@@ -24,7 +24,7 @@ BY_HAND = "none, triggered by hand"
 CHAIN = (
     *("source", "source.sha256", "snapshot_id", "snapshot.event_timestamp", "snapshot.run"),
     *("feast.feature_view", "feast.feature_service", "feast.training_service", "feast.features", "feast.definitions"),
-    *("question", "label", "training_set.digest", "training_set.rows", "recipe"),
+    *("question", "label", "training_set.digest", "training_set.rows", "holdout_share", "recipe"),
     *("pipeline_run", "asset.event", "run_id", "git_commit", *flavor.ENVIRONMENT),
 )
 
@@ -58,6 +58,7 @@ def tags(settings: Settings, entry: ModelEntry, store: FeatureStore, dataset: Tr
         "source.sha256": snapshot["source_sha256"],
         "training_set.digest": dataset.digest,
         "training_set.rows": str(len(dataset.label)),
+        "holdout_share": repr(dataset.holdout_share),
         "git_commit": settings.git_commit or _git_commit(),
     }
 

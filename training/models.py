@@ -46,4 +46,11 @@ never_married = ModelEntry(
     question="Has this person never been married?",
 )
 
-MODELS = {entry.name: entry for entry in (never_married,)}
+high_income = ModelEntry(
+    name="high_income",
+    label="income_bracket",
+    positive=">50K",
+    question="Does this person earn more than 50,000 US dollars a year?",
+)
+
+MODELS = {entry.name: entry for entry in (never_married, high_income)}

@@ -3,22 +3,41 @@
 import hashlib
 import json
 import logging
-import math
 
+import mlflow
+import numpy as np
+from feast import FeatureStore
+from feast.types import PrimitiveFeastType
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.models import get_model_info
 from sklearn.pipeline import Pipeline
 
-from training import flavor, lineage
+from training import aliases, flavor, lineage, tracking, trial
+from training.dataset import inputs
 from training.errors import TrainingError
+from training.gate import Decision, Evaluation, Rules, decide
 from training.models import ModelEntry
 
 log = logging.getLogger(__name__)
 
-CHAMPION = "champion"
-# What a version has to carry before an alias may point to it.
-EVIDENCE = ("gate", "accuracy", "min_accuracy", "training_set.digest", "snapshot_id", "recipe", "champion.met")
+CHAMPION, CHALLENGER = "champion", "challenger"
+# What a version has to carry before alias `champion` may point to it.
+EVIDENCE = (
+    *("evaluation.sha256", "rules.sha256", "decision.sha256", "pipeline_run"),
+    *("gate", "gate.reason", "promotion", "promotion.reason", "champion.met"),
+    *("accuracy", "recipe", "snapshot_id", "training_set.digest"),
+)
+
+FEAST_TO_MLFLOW = {
+    PrimitiveFeastType.STRING: "string",
+    PrimitiveFeastType.INT64: "long",
+    PrimitiveFeastType.INT32: "integer",
+    PrimitiveFeastType.FLOAT64: "double",
+    PrimitiveFeastType.FLOAT32: "float",
+    PrimitiveFeastType.BOOL: "boolean",
+}
 
 
 def recipe_digest(pipeline: Pipeline) -> str:
@@ -52,10 +71,18 @@ def versions(client: MlflowClient, entry: ModelEntry, **tags: str) -> list[Model
 def register(client: MlflowClient, entry: ModelEntry, run_id: str, model_uri: str, model_id: str) -> str:
     """Return the version of a run's model: registered by the first call for that run, found by every other.
 
-    The version carries the run's tags, so that `promote` needs nothing else.
+    The version carries the run's tags, and alias `challenger` until it becomes champion or another one challenges.
     """
-    if known := versions(client, entry, run_id=run_id):
-        return str(known[0].version)
+    known = versions(client, entry, run_id=run_id)
+    version = known[0] if known else _new_version(client, entry, run_id, model_uri, model_id)
+    name = str(version.version)
+    newest = str(versions(client, entry)[0].version)
+    if name == newest and CHAMPION not in client.get_model_version(entry.name, name).aliases:
+        client.set_registered_model_alias(entry.name, CHALLENGER, name)
+    return name
+
+
+def _new_version(client: MlflowClient, entry: ModelEntry, run_id: str, model_uri: str, model_id: str) -> ModelVersion:
     tags = {k: v for k, v in client.get_run(run_id).data.tags.items() if not k.startswith("mlflow.")}
     if missing := lineage.missing({**tags, "run_id": run_id}):
         raise TrainingError(f"run {run_id} has no tag {missing[0]}, and {entry.name} no full lineage: train again")
@@ -70,50 +97,73 @@ def register(client: MlflowClient, entry: ModelEntry, run_id: str, model_uri: st
         run_id=run_id,
         model_id=model_id,
         tags={**tags, "run_id": run_id},
-        description=tags["gate.reason"],
+        description=tags["promotion.reason"],
     )
     log.info("registered %s version %s", entry.name, version.version)
-    return str(version.version)
+    return version
 
 
-def promote(client: MlflowClient, entry: ModelEntry, version: str) -> str:
-    """Return why alias `champion` now points to `version`, or does not; only the version's own tags are trusted.
+def check_signature(entry: ModelEntry, store: FeatureStore, model_uri: str) -> None:
+    """Raise TrainingError unless a logged model takes what the inference service gives: the same names and types."""
+    declared = {name: FEAST_TO_MLFLOW.get(dtype, str(dtype)) for name, dtype in inputs(entry, store).items()}
+    schema = get_model_info(model_uri).signature.inputs
+    taken = {column.name: column.type.name for column in schema.inputs}
+    if different := sorted(dict(declared.items() ^ taken.items())):
+        name = different[0]
+        raise TrainingError(
+            f"{model_uri}: input {name} is {taken.get(name, 'not there')} in the model's signature and "
+            f"{declared.get(name, 'not there')} in feature service {entry.inference_service}: train again"
+        )
 
-    The first version takes the alias, and so does one that is not worse than the champion's recipe on the same folds.
+
+def promote(client: MlflowClient, entry: ModelEntry, version: str) -> Decision:
+    """Point alias `champion` to a version if its recorded evaluation says so; return the decision.
+
+    The decision is made again from the run's records, which have to be those that the version was registered with:
+    what a person wrote into a tag decides nothing. The model then has to answer its example in a fresh process, and
+    the alias moves last.
 
     Raises:
-        TrainingError: the version carries no complete evaluation, or another champion came since.
+        TrainingError: a record is missing or was changed, the model does not answer as it did, or another champion
+            came since.
     """
-    tags = client.get_model_version(entry.name, version).tags
-    compared = ["champion.accuracy"] if tags.get("champion.met", "none") != "none" else []
-    if missing := [name for name in (*EVIDENCE, *compared) if not tags.get(name)]:
+    known = client.get_model_version(entry.name, version)
+    if missing := [name for name in EVIDENCE if not known.tags.get(name)]:
         raise TrainingError(
             f"{entry.name} version {version} has no tag {missing[0]}: train again, it cannot be promoted"
         )
-    if tags["gate"] != "passed" or not _figure(tags["accuracy"]) >= _figure(tags["min_accuracy"]):
-        raise TrainingError(f"{entry.name} version {version} did not pass the gate: {tags.get('gate.reason')}")
-    now = champion(client, entry)
-    met = str(now.version) if now else "none"
-    if met not in {version, tags["champion.met"]}:
+    evaluation = tracking.load(known.run_id, Evaluation, known.tags["evaluation.sha256"])
+    rules = tracking.load(known.run_id, Rules, known.tags["rules.sha256"])
+    recorded = tracking.load(known.run_id, Decision, known.tags["decision.sha256"])
+    decision = decide(evaluation, rules)
+    told = {name: known.tags[name] for name in decided(evaluation, decision)}
+    if decision != recorded or evaluation.run_id != known.run_id or told != decided(evaluation, decision):
         raise TrainingError(
-            f"{entry.name}: the champion is version {met} now, and version {version} was evaluated against "
-            f"{tags['champion.met']}: train again"
+            f"{entry.name} version {version}: its tags or its run's decision do not follow from the run's evaluation: "
+            "train again"
         )
-    reason = "there was no champion"
-    if compared:
-        met_first = tags["champion.met"]  # what a try that was stopped after it moved the alias had met
-        reason = f"accuracy {tags['accuracy']} against {tags['champion.accuracy']} of version {met_first}'s recipe"
-        if not _figure(tags["accuracy"]) >= _figure(tags["champion.accuracy"]):
-            return f"not promoted: {reason}"
-    if met != version:
-        client.set_registered_model_alias(entry.name, CHAMPION, version)
-    return f"promoted: {reason}"
+    if not decision.promote:
+        return decision
+    met = decision.champion_met
+    if not aliases.moved(client, entry.name, version, expected=met):
+        trial.check(f"models:/{entry.name}/{version}", mlflow.get_tracking_uri())
+        by = known.tags["pipeline_run"]
+        aliases.move(client, entry.name, version, expected=met, by=by, why=decision.reason)
+    if CHALLENGER in client.get_model_version(entry.name, version).aliases:
+        client.delete_registered_model_alias(entry.name, CHALLENGER)
+    return decision
 
 
-def _figure(text: str) -> float:
-    """Return the finite number in a tag, or NaN, which fails every comparison."""
-    try:
-        value = float(text)
-    except ValueError:
-        return math.nan
-    return value if math.isfinite(value) else math.nan
+def decided(evaluation: Evaluation, decision: Decision) -> dict[str, str]:
+    """Return what a run's and a version's tags say of a decision."""
+    return {
+        "gate": "passed" if decision.passed else "refused",
+        "gate.reason": decision.gate_reason,
+        "promotion": "yes" if decision.promote else "no",
+        "promotion.reason": decision.reason,
+        "champion.met": decision.champion_met,
+        "accuracy": repr(float(np.mean(evaluation.accuracy))),
+        "recipe": evaluation.recipe,
+        "snapshot_id": evaluation.snapshot_id,
+        "training_set.digest": evaluation.training_set_digest,
+    }

@@ -31,22 +31,25 @@ def reproduce(store: FeatureStore, found: ModelVersion, threads: int = 1) -> Rep
     Raises:
         TrainingError: the version's lineage has a gap, its snapshot was pruned, or holds other values by now.
     """
-    dataset = training_set(store, found)
+    lineage.complete(found)
     then = mlflow.sklearn.load_model(f"models:/{found.name}/{found.version}")
-    now = evaluate.fit(clone(then), dataset.only(list(then.feature_names_in_)), threads)
+    dataset = training_set(store, found, list(then.feature_names_in_))
+    now = evaluate.fit(clone(then), dataset, threads)
     pairs = zip_longest(text(then), text(now), fillvalue="nothing")
     differences = (f"line {n}: {a[:80]} then, {b[:80]} now" for n, (a, b) in enumerate(pairs, 1) if a != b)
     difference = next(differences, "")
     return Reproduction(difference, _reason(found) if difference else "")
 
 
-def training_set(store: FeatureStore, found: ModelVersion) -> TrainingSet:
+def training_set(store: FeatureStore, found: ModelVersion, inputs: list[str]) -> TrainingSet:
     """Return the training set that a version was fitted on: the same snapshot, features and label, the same digest."""
     tags, called = lineage.complete(found), f"{found.name} version {found.version}"
     marks = store.list_saved_datasets(tags={"verified": "true", SNAPSHOT: tags["snapshot_id"]})
     if not marks:
         raise TrainingError(f"{called}: snapshot {tags['snapshot_id']} was pruned, its training set cannot be pulled")
-    table = datasets.rows(store, marks[0].tags, tags["feast.features"].split(","), texts=[])
+    mark, share = marks[0].tags, float(tags["holdout_share"])
+    table = datasets.features(store, mark, tags["feast.features"].split(","))
+    table = datasets.noted(table, mark, inputs, [], share)
     label, positive = tags["label"].split(" = ", 1)
     dataset = datasets.parse(ModelEntry(found.name, label, positive, tags["question"]), table)
     if dataset.digest != tags["training_set.digest"]:

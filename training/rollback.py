@@ -1,7 +1,6 @@
 """The champion put back to an earlier version, after that version has proved that it still works."""
 
 import logging
-import warnings
 
 import mlflow
 import pandas as pd
@@ -10,8 +9,9 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from training import aliases, dataset as datasets, lineage, trial
-from training.dataset import KEY, SNAPSHOT
+from training.dataset import KEY
 from training.errors import TrainingError
+from training.register import CHALLENGER
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +39,15 @@ def rollback(  # noqa: PLR0913  who, why and whether by force are no options
         return f"{found.name} version {version} is the champion: nothing to do"
     answers = trial.check(f"models:/{found.name}/{version}", client.tracking_uri, sample(store, found))
     aliases.move(client, found.name, version, expected=expected, by=by, why=why)
+    if CHALLENGER in found.aliases:
+        client.delete_registered_model_alias(found.name, CHALLENGER)
     log.info("%s: champion moved from version %s to %s by %s: %s", found.name, expected, version, by, why)
     return f"{found.name}: champion moved from version {expected} to {version}, which answered {len(answers)} persons"
 
 
 def sample(store: FeatureStore, found: ModelVersion, size: int = SAMPLE) -> pd.DataFrame:
     """Return a version's inputs of up to `size` persons of the newest snapshot, as the online store has them now."""
-    mark = datasets.snapshot(store)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Retrieving datasets is an experimental", RuntimeWarning)
-        persons = store.get_saved_dataset(f"{mark['view']}_{mark[SNAPSHOT]}").to_df()[KEY]
+    persons = datasets.persons(store, datasets.snapshot(store))[KEY]
     chosen = [{KEY: person} for person in persons.iloc[:: max(1, len(persons) // size)]]
     inputs = mlflow.models.get_model_info(f"models:/{found.name}/{found.version}").signature.inputs.input_names()
     references = [name for name in lineage.complete(found)["feast.features"].split(",") if name.split(":")[1] in inputs]

@@ -4,32 +4,29 @@ A task that is tried again finds what it did before and does nothing twice.
 """
 
 import logging
-import math
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import mlflow.sklearn
 from feast import FeatureStore
-from mlflow.entities.model_registry import ModelVersion
-from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 
 from training import (
     dataset as datasets,
     evaluate,
     flavor,
-    gate as gates,
     lineage,
     register as registry,
-    report,
+    report as reports,
     tracking,
     upkeep,
 )
-from training.dataset import TrainingSet
 from training.errors import TrainingError
+from training.gate import Decision, Evaluation, Rules, decide
 from training.models import MODELS
+from training.opponents import Opponents
+from training.register import decided
 from training.settings import Settings
+from training.slices import slices
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +36,7 @@ def training_set(
 ) -> dict[str, str]:
     """Return the path of the training set and the id of the MLflow run that follows it; `event` started the run."""
     entry, client, store = MODELS[model], tracking.connect(settings), FeatureStore()
-    table = datasets.pull(entry, store, _instant(as_of) if as_of else None)
+    table = datasets.pull(entry, store, _instant(as_of) if as_of else None, settings.holdout_share)
     dataset, path = datasets.parse(entry, table), datasets.save(table, settings.workspace)
     tags = {"pipeline_run": run, "asset.event": event, **lineage.tags(settings, entry, store, dataset)}
     return {"path": str(path), "run_id": tracking.start(client, settings, entry, dataset, tags)}
@@ -53,68 +50,70 @@ def _instant(as_of: str) -> datetime:
 
 
 def cross_validate(settings: Settings, model: str, path: str, run_id: str) -> str:
-    """Score the model's recipe, and the champion's on the same folds, into the run; return the run's id."""
+    """Score the model's recipe, and all that it is compared with on the same folds, into the run; return its id."""
     entry, client = MODELS[model], tracking.connect(settings)
     with tracking.resumed(client, run_id):
         dataset = datasets.load(entry, path)
         pipeline = evaluate.recipe(entry, dataset)
         scores = evaluate.cross_validate(pipeline, dataset, settings.threads)
-        recipe = registry.recipe_digest(pipeline)
-        champion = registry.champion(client, entry)
-        tags = {
-            "recipe": recipe,
-            "accuracy": repr(scores.mean),
-            "champion.met": str(champion.version) if champion else "none",
-        }
-        if champion:
-            same = champion.tags.get("recipe") == recipe
-            tags["champion.accuracy"] = repr(scores.mean if same else _champion_accuracy(champion, dataset, settings))
-        parameters = {k: str(v) for k, v in pipeline["classify"].get_params().items()}
-        tracking.log_evaluation(client, run_id, scores, parameters, tags)
+        ours, recipe = scores.accuracy.tolist(), registry.recipe_digest(pipeline)
+        met = Opponents(client, settings, entry, dataset, run_id)
+        baselines_digest, baselines = met.baselines()
         label = dataset.label.to_numpy()
-        client.log_figure(run_id, report.confusion_matrix(label, scores), "confusion_matrix.png")
-        client.log_figure(run_id, report.roc_curve(label, scores), "roc_curve.png")
-        beside = evaluate.side_by_side(settings.threads)
+        evaluation = Evaluation(
+            run_id=run_id,
+            recipe=recipe,
+            snapshot_id=dataset.snapshot_id,
+            training_set_digest=dataset.digest,
+            accuracy=ours,
+            baselines=baselines,
+            champion=met.champion(recipe, ours),
+            best=met.best(),
+            slices=slices(dataset.slices, label, scores.out_of_fold, settings.min_slice_rows),
+        )
+        tracking.log_scores(client, run_id, scores, {k: str(v) for k, v in pipeline["classify"].get_params().items()})
+        tracking.log_opponents(client, run_id, evaluation)
+        tracking.save_out_of_fold(client, run_id, scores)
+        client.log_figure(run_id, reports.confusion_matrix(label, scores.out_of_fold), "confusion_matrix.png")
+        client.log_figure(run_id, reports.roc_curve(label, scores.out_of_fold), "roc_curve.png")
+        # Last: with this tag the run counts as evaluated, for its own gate and for the trainings after it.
+        sha256 = tracking.save(client, run_id, evaluation)
+        tracking.set_tags(client, run_id, {"baselines": baselines_digest, "evaluation.sha256": sha256})
         log.info(
             "accuracy %.4f ± %.4f over %s folds, %s side by side with 1 LightGBM thread each",
             scores.mean,
             scores.std,
-            len(scores.accuracy),
-            beside,
+            len(ours),
+            evaluate.side_by_side(settings.threads),
         )
     return run_id
 
 
-def _champion_accuracy(champion: ModelVersion, dataset: TrainingSet, settings: Settings) -> float:
-    """Return the mean accuracy of the champion's recipe, refitted in each fold, or NaN if it needs other inputs.
-
-    The fitted champion itself has seen the rows, and would look better than it is.
-    """
-    fitted: Pipeline = mlflow.sklearn.load_model(f"models:/{champion.name}/{champion.version}")
-    wanted = list(fitted.feature_names_in_)
-    if missing := set(wanted) - set(dataset.inputs.columns):
-        log.warning(
-            "champion %s needs %s, which this training set has not", champion.version, ", ".join(sorted(missing))
-        )
-        return math.nan
-    return evaluate.cross_validate(clone(fitted), dataset.only(wanted), settings.threads).mean
-
-
-def gate(settings: Settings, model: str, run_id: str, min_accuracy: float, *, force: bool) -> dict[str, Any]:
-    """Return the verdict, and leave it in the run's tags and note."""
-    entry, client = MODELS[model], tracking.connect(settings)
+def gate(settings: Settings, run_id: str, rules: dict[str, Any]) -> dict[str, Any]:
+    """Return the decision under `rules` and the settings; leave both in the run, with its tags and note."""
+    client = tracking.connect(settings)
     tags = client.get_run(run_id).data.tags
-    champion = registry.champion(client, entry)
-    alike = champion and all(champion.tags.get(name) == tags[name] for name in ("recipe", "training_set.digest"))
-    same_version = str(champion.version) if champion and alike and champion.run_id != run_id else None
-    verdict = gates.gate(float(tags["accuracy"]), min_accuracy, same_version, force=force)
-    outcome = {"gate": "passed" if verdict.passed else "refused", "gate.reason": verdict.reason}
-    note = {"mlflow.note.content": f"Gate {outcome['gate']}: {verdict.reason}."}
-    tracking.set_tags(client, run_id, {**outcome, **note, "min_accuracy": repr(min_accuracy)})
-    if not verdict.passed:
+    judged_by = Rules(alpha=settings.alpha, margin=settings.margin, **rules)
+    evaluation = tracking.load(run_id, Evaluation, tags["evaluation.sha256"])
+    decision = decide(evaluation, judged_by)
+    told = {
+        **decided(evaluation, decision),
+        "min_accuracy": repr(judged_by.min_accuracy),
+        "policy": judged_by.policy,
+        "rules.sha256": tracking.save(client, run_id, judged_by),
+        "decision.sha256": tracking.save(client, run_id, decision),
+    }
+    note = f"Gate {told['gate']}: {decision.gate_reason}."
+    if decision.passed:
+        note += f" Promotion: {told['promotion']}: {decision.reason}."
+    tracking.set_tags(client, run_id, {**told, "mlflow.note.content": note})
+    for check in decision.checks:
+        if check.name == "champion" and check.difference is not None and check.p_value is not None:
+            tracking.log_figures(client, run_id, {"difference": check.difference, "p_value": check.p_value})
+        log.info("%s %s: %s", "yes" if check.passed else "NO ", check.name, check.reason)
+    if not decision.passed:
         client.set_terminated(run_id, "FINISHED")
-    log.info("gate %s: %s", outcome["gate"], verdict.reason)
-    return asdict(verdict)
+    return decision.model_dump()
 
 
 def fit(settings: Settings, model: str, path: str, run_id: str) -> dict[str, str]:
@@ -123,26 +122,57 @@ def fit(settings: Settings, model: str, path: str, run_id: str) -> dict[str, str
     with tracking.resumed(client, run_id):
         dataset = datasets.load(entry, path)
         fitted = evaluate.fit(evaluate.recipe(entry, dataset), dataset, settings.threads)
-        client.log_figure(run_id, report.importance(fitted), "importance.png")
+        client.log_figure(run_id, reports.importance(fitted), "importance.png")
+        if held_out := dataset.held_out:
+            tracking.log_figures(client, run_id, evaluate.held_out_figures(fitted, held_out))
         logged = flavor.log_model(client, entry, run_id, fitted, dataset)
     return {"model_id": logged.model_id, "model_uri": logged.model_uri}
 
 
 def register(settings: Settings, model: str, run_id: str, model_uri: str, model_id: str) -> str:
     """Return the version of the run's model in the registry."""
-    entry, client = MODELS[model], tracking.connect(settings)
+    entry, client, store = MODELS[model], tracking.connect(settings), FeatureStore()
     with tracking.resumed(client, run_id):
+        registry.check_signature(entry, store, model_uri)
         # Before the version is there, so that no version is ever there without its snapshot.
-        upkeep.pin(FeatureStore(), entry, client.get_run(run_id).data.tags["snapshot_id"])
+        upkeep.pin(store, entry, client.get_run(run_id).data.tags["snapshot_id"])
         return registry.register(client, entry, run_id, model_uri, model_id)
 
 
-def promote(settings: Settings, model: str, run_id: str, version: str) -> str:
-    """Give the version alias `champion` if it deserves it; return why, and leave it in the run's tags."""
-    client = tracking.connect(settings)
+def promote(settings: Settings, model: str, version: str) -> dict[str, Any]:
+    """Point alias `champion` to the version if its decision says so; return the decision."""
+    entry, client = MODELS[model], tracking.connect(settings)
+    run_id = client.get_model_version(entry.name, version).run_id
     with tracking.resumed(client, run_id):
-        reason = registry.promote(client, MODELS[model], version)
-        tracking.set_tags(client, run_id, {"promotion": reason, "version": version})
+        decision = registry.promote(client, entry, version)
+        tracking.set_tags(client, run_id, {"version": version})
         client.set_terminated(run_id, "FINISHED")
-    log.info("%s version %s: %s", model, version, reason)
-    return reason
+    outcome = "promoted" if decision.promote else "not promoted"
+    log.info("%s version %s: %s: %s", model, version, outcome, decision.reason)
+    return decision.model_dump()
+
+
+def report(settings: Settings, model: str, path: str, run_id: str, version: str | None) -> None:
+    """Leave the report and the model card in the run, and link them from its version, if the gate let it have one."""
+    entry, client = MODELS[model], tracking.connect(settings)
+    dataset = datasets.load(entry, path)
+    grouped = evaluate.cross_validate_grouped(evaluate.recipe(entry, dataset), dataset, settings.threads)
+    tracking.log_figures(client, run_id, {"grouped_accuracy": grouped.mean})
+    run = client.get_run(run_id)
+    facts = reports.Facts(
+        entry=entry,
+        evaluation=tracking.load(run_id, Evaluation),
+        rules=tracking.load(run_id, Rules),
+        decision=tracking.load(run_id, Decision),
+        tags=run.data.tags,
+        metrics=run.data.metrics,
+        dataset=dataset,
+        out_of_fold=tracking.load_out_of_fold(run_id),
+        fitted=mlflow.sklearn.load_model(f"models:/{model}/{version}") if version else None,
+        version=version,
+    )
+    client.log_text(run_id, reports.page(facts), reports.PAGE_ARTIFACT)
+    client.log_text(run_id, reports.card(facts), reports.CARD_ARTIFACT)
+    if version:
+        link = reports.link(run.info.experiment_id, run_id)
+        client.update_model_version(model, version, f"{facts.decision.gate_reason}\n\n{link}")

@@ -1,21 +1,33 @@
 """The MLflow run that follows one training through all its tasks."""
 
+import hashlib
 import json
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import mlflow
+import numpy as np
+import numpy.typing as npt
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from training import flavor
 from training.dataset import TrainingSet
+from training.errors import TrainingError
 from training.evaluate import Scores
+from training.gate import Evaluation, Record
 from training.models import ModelEntry
 from training.settings import Settings
+
+R = TypeVar("R", bound=Record)
+
+OUT_OF_FOLD = PurePosixPath("evaluation/out_of_fold.npy")
 
 
 def connect(settings: Settings) -> MlflowClient:
@@ -94,19 +106,73 @@ def resumed(client: MlflowClient, run_id: str) -> Iterator[None]:
         raise
 
 
-def log_evaluation(
-    client: MlflowClient, run_id: str, scores: Scores, parameters: dict[str, str], tags: dict[str, str]
-) -> None:
-    """Log each fold's figures as the steps of a metric, their means, the accuracy's deviation, parameters and tags."""
+def log_scores(client: MlflowClient, run_id: str, scores: Scores, parameters: dict[str, str]) -> None:
+    """Log each fold's figures as the steps of a metric, their means, the accuracy's deviation, and parameters."""
     at = client.get_run(run_id).info.start_time  # one time for all, so that a retry repeats points and adds none
     metrics = [Metric("accuracy_std", scores.std, at, 0)]
     for name in ("accuracy", "roc_auc", "log_loss"):
-        values = [float(value) for value in getattr(scores, name)]
-        metrics += [Metric(f"fold_{name}", value, at, step) for step, value in enumerate(values)]
+        metrics += _by_fold(f"fold_{name}", getattr(scores, name), at)
         metrics.append(Metric(name, float(getattr(scores, name).mean()), at, 0))
-    client.log_batch(
-        run_id, metrics, [Param(k, v) for k, v in parameters.items()], [RunTag(k, v) for k, v in tags.items()]
-    )
+    client.log_batch(run_id, metrics, [Param(k, v) for k, v in parameters.items()])
+
+
+def log_opponents(client: MlflowClient, run_id: str, evaluation: Evaluation) -> None:
+    """Log the champion's accuracy on each of the same folds, and the mean of each baseline's."""
+    at = client.get_run(run_id).info.start_time
+    champion = evaluation.champion.accuracy if evaluation.champion else None
+    metrics = _by_fold("champion_fold_accuracy", champion or [], at)
+    for name, folds in evaluation.baselines.items():
+        metrics.append(Metric(f"baseline_accuracy/{name}", float(np.mean(folds)), at, 0))
+    client.log_batch(run_id, metrics)
+
+
+def _by_fold(name: str, values: Iterable[float], at: int) -> list[Metric]:
+    return [Metric(name, float(value), at, step) for step, value in enumerate(values)]
+
+
+def log_figures(client: MlflowClient, run_id: str, figures: dict[str, float]) -> None:
+    """Log single figures; a retry repeats them and adds none."""
+    at = client.get_run(run_id).info.start_time
+    client.log_batch(run_id, [Metric(name, value, at, 0) for name, value in figures.items()])
+
+
+def save_out_of_fold(client: MlflowClient, run_id: str, scores: Scores) -> None:
+    """Keep each person's out-of-fold probability, in the training set's order, beside the run's records."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / OUT_OF_FOLD.name
+        np.save(path, scores.out_of_fold)
+        client.log_artifact(run_id, str(path), str(OUT_OF_FOLD.parent))
+
+
+def load_out_of_fold(run_id: str) -> npt.NDArray[np.float64]:
+    """Return what `save_out_of_fold` kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{OUT_OF_FOLD}", dst_path=folder)
+        values: npt.NDArray[np.float64] = np.load(path)
+    return values
+
+
+def save(client: MlflowClient, run_id: str, record: Record) -> str:
+    """Keep a record in the run's folder `evaluation`, named by its class; return the text's SHA-256."""
+    text = record.model_dump_json(indent=2)
+    client.log_text(run_id, text, _path(type(record)))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(run_id: str, kind: type[R], sha256: str | None = None) -> R:
+    """Return a record that `save` kept.
+
+    Raises:
+        TrainingError: its text has another SHA-256 than the one given.
+    """
+    text = mlflow.artifacts.load_text(f"runs:/{run_id}/{_path(kind)}")
+    if sha256 is not None and hashlib.sha256(text.encode()).hexdigest() != sha256:
+        raise TrainingError(f"run {run_id}: {_path(kind)} is not what the version was registered with: train again")
+    return kind.model_validate_json(text)
+
+
+def _path(kind: type[Record]) -> str:
+    return f"evaluation/{kind.__name__.lower()}.json"
 
 
 def set_tags(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:

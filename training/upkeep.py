@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from feast import FeatureStore
 from feast.saved_dataset import SavedDataset
 from mlflow import MlflowClient
 
+from training import score
 from training.dataset import KEY, SNAPSHOT
 from training.errors import TrainingError
 from training.models import ModelEntry
@@ -44,14 +46,19 @@ def _mark(store: FeatureStore, snapshot_id: str) -> SavedDataset:
 
 
 def prune(store: FeatureStore, client: MlflowClient, settings: Settings, *, dry_run: bool = False) -> Iterator[str]:
-    """Remove old training sets, and old pins that no registered version needs; give a line for each thing removed."""
+    """Remove old training sets, predictions, and pins that no registered version needs; give a line for each.
+
+    Of predictions each model's newest stay.
+    """
     now = datetime.now(UTC)
     before, did = now - timedelta(days=settings.keep_days), "would remove" if dry_run else "removed"
-    for path in sorted(settings.workspace.glob("*.parquet*")):
+    files = {path: f"training set {path.name}" for path in sorted(settings.workspace.glob("*.parquet*"))}
+    files |= {path: f"predictions {path.parent.name}/{path.name}" for path in _outdated(settings.predictions)}
+    for path, called in files.items():
         if path.stat().st_mtime < before.timestamp():
             if not dry_run:
                 path.unlink(missing_ok=True)
-            yield f"{did} training set {path.name}"
+            yield f"{did} {called}"
     for pin_ in store.list_saved_datasets(tags={"pin": "true"}):
         model, snapshot_id = pin_.tags["model"], pin_.tags[SNAPSHOT]
         versions = client.search_model_versions(f"name = '{model}'")
@@ -61,3 +68,9 @@ def prune(store: FeatureStore, client: MlflowClient, settings: Settings, *, dry_
             if not dry_run:
                 store.registry.delete_saved_dataset(pin_.name, store.project)
             yield f"{did} pin of snapshot {snapshot_id}: no registered version of {model} needs it"
+
+
+def _outdated(predictions: Path) -> Iterator[Path]:
+    """Give each model's predictions but for the newest."""
+    for folder in sorted(predictions.glob("*/")):
+        yield from sorted(folder.glob("[!.]*.parquet"), key=score.order)[:-1]

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PORTS = ("AIRFLOW_PORT", "AIRFLOW_LOG_PORT", "MLFLOW_PORT", "FEAST_UI_PORT")
+PORTS = ("AIRFLOW_PORT", "AIRFLOW_LOG_PORT", "MLFLOW_PORT", "FEAST_UI_PORT", "SERVING_PORT", "SERVING_BY_PERSON_PORT")
 
 
 def main() -> int:
@@ -46,6 +46,7 @@ def measure() -> int:
     import cross_validation
     import orchestration
     import publishing
+    import serving
     from measure import RESULTS, console, machine
 
     from data_engineering.settings import Settings
@@ -55,6 +56,7 @@ def measure() -> int:
         console.print(f"before: {machine()}")
         path, batch = orchestration.run()
         publishing.run(Settings(), batch)
+        serving.run()
         cross_validation.run(path)
         console.print(f"after: {machine()}; figures in {RESULTS.relative_to(ROOT)}/")
     except KeyboardInterrupt:

@@ -15,6 +15,7 @@ from tests.browser.product import ROOT, serving
 
 IMAGES = ROOT / "docs" / "images"
 GRAPH_HEIGHT, FORM_HEIGHT = 560, 980  # lower, and the little map would hide the last task
+REPORT_HEIGHT = 1200
 REPORTS = ("confusion_matrix.png", "roc_curve.png", "importance.png")
 STILL_TRIES = 40
 PUBLISH, TRAIN, MODEL = "publish_features", "train_never_married", "never_married"
@@ -28,6 +29,7 @@ def main() -> int:
                 airflow_pictures(page)
                 mlflow_pictures(page)
                 report_pictures(Path(os.environ["VAR_DIR"]) / "mlflow")
+                report_page(page, Path(os.environ["VAR_DIR"]) / "mlflow")
         except RuntimeError as error:
             print(error, file=sys.stderr)  # noqa: T201
             return 1
@@ -72,6 +74,17 @@ def report_pictures(mlflow: Path) -> None:
     """Copy the pictures that the run logged as artifacts."""
     for name in REPORTS:
         shutil.copyfile(next(mlflow.rglob(name)), IMAGES / name)
+
+
+def report_page(page: Page, mlflow: Path) -> None:
+    """Photograph the first run's report from its decision down, and from its groups of persons down."""
+    first = min(mlflow.rglob("report.html"), key=lambda path: path.stat().st_mtime)
+    page.goto(first.as_uri())
+    photograph(page, "report", REPORT_HEIGHT)
+    page.get_by_role("heading", name="How well it predicts").evaluate("element => element.scrollIntoView()")
+    photograph(page, "report_figures", REPORT_HEIGHT)
+    page.get_by_role("heading", name="Groups of persons").evaluate("element => element.scrollIntoView()")
+    photograph(page, "report_groups", REPORT_HEIGHT)
 
 
 def photograph(page: Page, picture: str, height: int = HEIGHT) -> None:

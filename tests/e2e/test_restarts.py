@@ -46,11 +46,12 @@ def program_of(demo: subprocess.Popen[bytes], name: str) -> psutil.Process:
 
 
 @pytest.mark.timeout(900)
-def test_a_demo_stopped_by_a_dead_program_and_by_its_own_death_is_completed_by_the_next(demo, own_folder):
-    program, output = demo(until="done    clean")
-    program_of(program, "scheduler").send_signal(signal.SIGKILL)
-    assert program.wait(timeout=60) == 1
-    assert "airflow-scheduler ended; its log" in output.read_text()
+def test_a_demo_stopped_by_dead_programs_and_by_its_own_death_is_completed_by_the_next(demo, own_folder):
+    for name, until in (("scheduler", "done    clean"), ("api-server", "done    materialize")):
+        program, output = demo(until)
+        program_of(program, name).send_signal(signal.SIGKILL)
+        assert program.wait(timeout=60) == 1
+        assert f"airflow-{name} ended; its log" in output.read_text()
 
     program, output = demo(until="done    training_set")
     program.kill()  # its programs are told by the kernel, and may take a moment to end

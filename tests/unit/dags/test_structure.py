@@ -16,6 +16,14 @@ import pytest
 ROOT = Path(__file__).parents[3]
 DAGS = ROOT / "dags"
 HEAVY = {"feast", "mlflow", "pandas", "sklearn", "lightgbm", "ibis", "duckdb", "matplotlib"}
+TRAINING = {
+    "training_set": {"cross_validate", "fit", "register", "promote"},
+    "cross_validate": {"gate"},
+    "gate": {"fit"},
+    "fit": {"register"},
+    "register": {"promote"},
+    "promote": set(),
+}
 EDGES = {
     "publish_features": {
         "extract": {"clean"},
@@ -26,15 +34,11 @@ EDGES = {
         "verify": {"prune"},
         "prune": set(),
     },
-    "train_never_married": {
-        "training_set": {"cross_validate", "fit", "register", "promote"},
-        "cross_validate": {"gate"},
-        "gate": {"fit"},
-        "fit": {"register"},
-        "register": {"promote"},
-        "promote": set(),
-    },
+    "train_never_married": TRAINING,
+    "train_high_income": TRAINING,
+    "score_people": {"score_never_married": set(), "score_high_income": set()},
 }
+TRAININGS = [name for name in EDGES if name.startswith("train_")]
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +84,23 @@ def test_the_edges_are_exactly_these(dag: Any):
 def test_publishing_runs_daily_and_training_when_features_were_published(bag: Any):
     from airflow.sdk import Asset
 
-    publish, train = (bag.dags[name] for name in EDGES)
-    assert publish.schedule == "@daily"
-    assert isinstance(train.schedule, Asset)
-    assert (train.schedule.name, train.schedule.uri) == ("census_features", "feast://census/census")
+    features = Asset("census_features", uri="feast://census/census", group="features")
+    assert bag.dags["publish_features"].schedule == "@daily"
+    assert all(bag.dags[name].schedule == features for name in TRAININGS)
     outlets = {task.task_id: task.outlets for dag in bag.dags.values() for task in dag.tasks if task.outlets}
-    assert outlets == {"verify": [train.schedule]}
+    assert outlets == {"verify": [features]}
+
+
+def test_scoring_follows_new_features_and_each_new_champion(bag: Any):
+    from airflow.sdk import AssetAny
+
+    schedule = bag.dags["score_people"].schedule
+    assert isinstance(schedule, AssetAny)
+    assert {asset.uri for asset in schedule.objects} == {
+        "feast://census/census",
+        "mlflow://never_married/champion",
+        "mlflow://high_income/champion",
+    }
 
 
 def test_pruning_follows_a_run_that_published_nothing_and_none_that_failed(bag: Any):
@@ -120,7 +135,7 @@ def test_errors_for_a_person_are_not_retried(dag: Any):
 
 
 def test_every_dag_and_task_has_owner_tag_and_docs(dag: Any):
-    owner = {"publish_features": "data-engineering", "train_never_married": "ml-engineering"}[dag.dag_id]
+    owner = "data-engineering" if dag.dag_id == "publish_features" else "ml-engineering"
     assert dag.tags == {owner}
     assert dag.doc_md
     for task in dag.tasks:
@@ -158,12 +173,14 @@ def test_params_have_these_defaults(bag: Any):
     found = {name: dag.params.dump() for name, dag in bag.dags.items()}
     assert found == {
         "publish_features": {"source": None, "force": False},
-        "train_never_married": {"min_accuracy": 0.8, "as_of": None, "force": False},
+        "score_people": {},
+        **{name: {"min_accuracy": 0.8, "as_of": None, "force": False} for name in TRAININGS},
     }
 
 
 def test_parsing_imports_nothing_heavy(airflow: Path):
-    script = "import sys, publish_features, train_model; print(*{name.partition('.')[0] for name in sys.modules})"
+    files = "publish_features, score_people, train_model"
+    script = f"import sys, {files}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{DAGS}"}
     parsed = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True, timeout=60

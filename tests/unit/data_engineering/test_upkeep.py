@@ -348,6 +348,32 @@ def test_a_person_is_erased_by_the_sources_own_key(publisher, tmp_path):
     assert len(raw) == 298
 
 
+def test_predictions_forget_the_person_and_no_other(publisher):
+    lake, person = publisher.settings.lake, persons_of(publisher, publisher.first)[17]
+    predictions = pq.read_table(snapshot_path(lake, publisher.first), columns=["person_id", "snapshot_id"])
+    files = [lake / "predictions" / model / f"{publisher.first}-v1.parquet" for model in ("one", "other")]
+    for path in files:
+        path.parent.mkdir(parents=True)
+        pq.write_table(predictions, path)
+    said = erased(publisher, person)
+    assert [line for line in said if "predictions" in line] == [f"rewrote {path.relative_to(lake)}" for path in files]
+    for path in files:
+        left = pq.read_table(path)
+        assert left.schema.equals(predictions.schema)
+        expected = [one for one in predictions["person_id"].to_pylist() if one != person]
+        assert left["person_id"].to_pylist() == expected
+    assert bytes_of_lake(publisher, person) == []
+
+
+def test_drafts_of_predictions_go_when_they_are_old(publisher):
+    draft = publisher.settings.lake / "predictions" / "one" / ".a.parquet.0123abcd"
+    draft.parent.mkdir(parents=True)
+    draft.write_bytes(b"half")
+    assert lakes.dead_drafts(publisher.settings.lake) == []
+    os.utime(draft, (0, 0))
+    assert pruned(publisher) == [f"removed leftover {draft.relative_to(publisher.settings.lake)}"]
+
+
 def test_the_samples_of_a_broken_contract_forget_the_person(publisher):
     lines = [*publisher.lines[:-1], f"12,{publisher.lines[-1].partition(',')[2]}"]
     source = publisher.settings.lake.parent / "young.csv"

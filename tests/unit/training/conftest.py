@@ -1,16 +1,34 @@
 """Training sets of the shared small store, and a real MLflow of each test's own."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from mlflow.entities.model_registry import ModelVersion
 
-from training import dataset, evaluate, flavor, lineage, register as registry, tracking
-from training.models import never_married
+from training.models import ModelEntry, never_married
 from training.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+    from sklearn.pipeline import Pipeline
+
+    from training.dataset import TrainingSet
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A model that was fitted on the small store's snapshot and serves as its champion."""
+
+    settings: Settings
+    client: "MlflowClient"
+    environment: dict[str, str]
+    dataset: "TrainingSet"
+    pipeline: "Pipeline"
+    version: str
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +51,10 @@ def settings_below(empty_mlflow: Path) -> Callable[[Path], Settings]:
             tracking_uri=f"sqlite:///{folder}/mlflow.db",
             workspace=folder / "training",
             artifacts=folder / "artifacts",
+            predictions=folder / "predictions",
             min_accuracy=0.7,
             threads=1,
+            alpha=1,  # on 300 persons no recipe is significantly better than another
             git_commit="0123456789abcdef",
         )
 
@@ -46,11 +66,65 @@ def settings(settings_below: Callable[[Path], Settings], tmp_path: Path) -> Sett
     return settings_below(tmp_path)
 
 
+def _crowned(settings: Settings, entry: ModelEntry) -> tuple["TrainingSet", "Pipeline", str]:
+    """Fit a model of the store's newest snapshot, register it as it is and give it alias `champion`."""
+    from feast import FeatureStore
+    from mlflow.exceptions import MlflowException
+
+    from training import dataset as datasets, evaluate, flavor, tracking
+
+    client = tracking.connect(settings)
+    dataset = datasets.training_set(entry, FeatureStore())
+    fitted = evaluate.fit(evaluate.recipe(entry, dataset), dataset)
+    experiment = client.get_experiment_by_name(entry.name)
+    place = (settings.artifacts / entry.name).as_uri()
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(entry.name, place)
+    run_id = client.create_run(experiment_id).info.run_id
+    model = flavor.log_model(client, entry, run_id, fitted, dataset)
+    try:
+        client.create_registered_model(entry.name)
+    except MlflowException as error:
+        assert error.error_code == "RESOURCE_ALREADY_EXISTS"  # noqa: PT017
+    version = client.create_model_version(entry.name, model.model_uri, run_id, model_id=model.model_id).version
+    client.set_registered_model_alias(entry.name, "champion", version)
+    return dataset, fitted, str(version)
+
+
+@pytest.fixture(scope="session")
+def crowned() -> Callable[[Settings, ModelEntry], tuple["TrainingSet", "Pipeline", str]]:
+    """Return the call that makes a champion: its training set, its pipeline and its version."""
+    return _crowned
+
+
+@pytest.fixture(scope="module")
+def champion(
+    applied: Path,
+    prepared: tuple[Path, str],
+    environment_of: Callable[..., dict[str, str]],
+    settings_below: Callable[[Path], Settings],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Champion]:
+    """Give a module the small store with a champion of `never_married`, to be asked and not changed."""
+    from training import tracking
+
+    shutil.rmtree(applied)
+    shutil.copytree(prepared[0], applied)
+    settings = settings_below(tmp_path_factory.mktemp("champion"))
+    environment = environment_of(applied, MLFLOW_TRACKING_URI=settings.tracking_uri)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        made = _crowned(settings, never_married)
+        yield Champion(settings, tracking.connect(settings), environment, *made)
+
+
 @pytest.fixture
-def registered(publisher: Any, settings: Settings) -> Callable[..., ModelVersion]:
+def registered(publisher: Any, settings: Settings) -> Callable[..., "ModelVersion"]:
     """Return the call that trains and registers a version on the newest snapshot, without scores, with more tags."""
 
-    def version(run: str = "manual__1", **more: str) -> ModelVersion:
+    from training import dataset, evaluate, flavor, lineage, register as registry, tracking
+
+    def version(run: str = "manual__1", **more: str) -> "ModelVersion":
         client, store = tracking.connect(settings), publisher.store
         data = dataset.training_set(never_married, store)
         recipe = evaluate.recipe(never_married, data)
@@ -61,6 +135,7 @@ def registered(publisher: Any, settings: Settings) -> Callable[..., ModelVersion
             "recipe": registry.recipe_digest(recipe),
             "gate": "passed",
             "gate.reason": "good enough",
+            "promotion.reason": "good enough",
             **more,
         }
         run_id = tracking.start(client, settings, never_married, data, tags)

@@ -1,5 +1,6 @@
 """training/dataset.py on the real store: which snapshot, which rows, and what their digest depends on."""
 
+import hashlib
 import re
 from datetime import datetime, timedelta
 
@@ -163,6 +164,43 @@ def test_a_missing_value_names_column_and_count(publisher):
     message = f"^snapshot {publisher.first}: 2 of 300 persons have no occupation: run publish_features again$"
     with pytest.raises(TrainingError, match=message):
         pulled(publisher)
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_is_refused(value: float | None):
+    table = pa.table({"person_id": ["a", "b"], "income": pa.array([1.0, value], "float64")})
+    with pytest.raises(TrainingError, match=r"^snapshot s: 1 of 2 persons have no finite income: run"):
+        datasets.check_values(table, "s")
+
+
+def test_the_persons_held_out_are_always_the_same_and_no_part_of_the_digest(publisher):
+    everybody = training_set(publisher)
+    table = datasets.pull(never_married, publisher.store, holdout_share=0.2)
+    found = datasets.parse(never_married, table)
+    keys = pa.table({"key": table["person_id"]}).to_pandas()["key"]
+    hashed = keys.map(lambda key: int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) / 16**8)
+    pd.testing.assert_frame_equal(found.inputs, everybody.inputs[hashed >= 0.2].reset_index(drop=True))
+    pd.testing.assert_frame_equal(found.held_out.inputs, everybody.inputs[hashed < 0.2].reset_index(drop=True))
+    assert found.held_out.label.tolist() == everybody.label[hashed < 0.2].tolist()
+    assert found.slices.index.equals(found.inputs.index)
+    assert 30 < len(found.held_out.inputs) < 90
+    assert found.digest != everybody.digest
+
+    publisher.verified(publisher.lines[::-1])
+    assert datasets.training_set(never_married, publisher.store, holdout_share=0.2).digest == found.digest
+
+
+def test_more_inputs_come_from_the_same_snapshot_and_the_same_persons(publisher):
+    share = 0.2
+    found = datasets.training_set(never_married, publisher.store, holdout_share=share)
+    publisher.verified([line.replace(" Never-married", " Divorced") for line in publisher.lines])
+    more = datasets.extended(publisher.store, found, ["marital_status", "age_bin"])
+    assert (more.inputs["marital_status"] == "Never-married").tolist() == found.label.tolist()
+    assert more.inputs["age_bin"].tolist() == found.slices["age_bin"].tolist()
+    assert more.text_columns == (*found.text_columns, "marital_status")
+    message = "^it needs height, shoe_size, which feature view census no longer has$"
+    with pytest.raises(TrainingError, match=message):
+        datasets.extended(publisher.store, found, ["shoe_size", "age_bin", "height"])
 
 
 def test_what_is_saved_is_loaded(publisher, tmp_path):

@@ -8,9 +8,19 @@ import pandas as pd
 import pytest
 from lightgbm import LGBMClassifier
 from sklearn.compose import ColumnTransformer
-from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold, cross_val_predict, cross_val_score
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import (
+    RepeatedStratifiedKFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+)
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from training import evaluate
 from training.dataset import TrainingSet
@@ -31,7 +41,8 @@ def people() -> TrainingSet:
         }
     )
     label = pd.Series(age + chance.normal(0, 12, 400) < 35, name="never_married")
-    return TrainingSet(inputs, label, ("sex", "workclass"), digest="0" * 64, snapshot_id="s", lineage={})
+    slices = pd.DataFrame({"age_bin": np.digitize(age, [29, 39, 49, 59], right=True) + 1, "sex": inputs["sex"]})
+    return TrainingSet(inputs, label, slices, ("sex", "workclass"), digest="0" * 64, snapshot_id="s", lineage={})
 
 
 def recipe_by_hand() -> Pipeline:
@@ -142,3 +153,56 @@ def test_a_label_too_rare_for_the_folds_is_refused(people: TrainingSet, yes: int
     rare = replace(people, label=pd.Series([*[True] * yes, *[False] * (400 - yes)]))
     with pytest.raises(TrainingError, match=r"^training set 0000000000000000: a fold has a score that is not finite"):
         evaluate.cross_validate(evaluate.recipe(never_married, rare), rare)
+
+
+def test_baselines_are_scored_on_the_same_folds_with_no_more_than_they_may_see(people: TrainingSet):
+    folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=3, random_state=1)
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    encoded = ColumnTransformer([("text", one_hot, ["sex", "workclass"])], remainder=StandardScaler())
+    by_hand = {
+        "majority": (DummyClassifier(), people.slices[["age_bin"]]),
+        "age bin alone": (DecisionTreeClassifier(), people.slices[["age_bin"]]),
+        "logistic regression": (
+            Pipeline([("encode", encoded), ("classify", LogisticRegression(solver="newton-cholesky"))]),
+            people.inputs,
+        ),
+        "one tree": (
+            recipe_by_hand().set_params(classify=DecisionTreeClassifier(min_samples_leaf=50, random_state=1)),
+            people.inputs,
+        ),
+    }
+    found = {name: evaluate.cross_validate(*pair).accuracy for name, pair in evaluate.baselines(people).items()}
+    for name, (pipeline, inputs) in by_hand.items():
+        wanted = cross_val_score(pipeline, inputs, people.label, cv=folds)
+        assert found[name].tolist() == wanted.tolist(), name
+    assert found.keys() == by_hand.keys()
+    assert found["majority"].mean() < found["age bin alone"].mean()
+
+
+def test_grouped_folds_keep_persons_of_equal_inputs_together(people: TrainingSet):
+    """Half of the persons have a twin with the other answer: whoever sees the twin is led astray."""
+    twins = replace(
+        people,
+        inputs=pd.concat([people.inputs, people.inputs], ignore_index=True),
+        label=pd.concat([people.label, people.label], ignore_index=True),
+    )
+    groups = twins.inputs.groupby(list(twins.inputs.columns)).ngroup()
+    pipeline = evaluate.recipe(never_married, twins)
+    found = evaluate.cross_validate_grouped(pipeline, twins)
+    folds = list(StratifiedGroupKFold(shuffle=True, random_state=1).split(twins.inputs, twins.label, groups))
+    for train, test in folds:
+        assert not set(groups[train]) & set(groups[test])
+    assert len(found.accuracy) == 5
+    assert found.mean < evaluate.cross_validate(pipeline, twins).mean
+
+
+def test_held_out_figures_are_scikit_learns(people: TrainingSet):
+    first = replace(people, inputs=people.inputs[:300], label=people.label[:300])
+    rest = replace(people, inputs=people.inputs[300:], label=people.label[300:])
+    fitted = evaluate.fit(evaluate.recipe(never_married, first), first)
+    probability = fitted.predict_proba(rest.inputs)[:, 1]
+    assert evaluate.held_out_figures(fitted, rest) == {
+        "holdout_accuracy": fitted.score(rest.inputs, rest.label),
+        "holdout_roc_auc": roc_auc_score(rest.label, probability),
+        "holdout_log_loss": log_loss(rest.label, probability),
+    }

@@ -8,6 +8,7 @@ from typing import Any
 
 import mlflow
 import mlflow.sklearn
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -15,10 +16,13 @@ from mlflow.exceptions import MlflowException
 
 from training import dataset as datasets, evaluate, register as registry, steps, tracking
 from training.errors import TrainingError
+from training.gate import Decision, Evaluation, Rules, decide
 from training.models import ModelEntry, never_married
 from training.settings import Settings
+from training.slices import slices
 
 MODEL = "never_married"
+RECORDS = {"evaluation": Evaluation, "rules": Rules, "decision": Decision}
 
 
 @dataclass(frozen=True)
@@ -28,33 +32,33 @@ class Trained:
     client: MlflowClient
     path: str
     run_id: str
-    verdict: dict[str, Any]
+    decision: dict[str, Any]
     model_id: str
     version: str
-    promotion: str
 
 
-def until_gate(settings: Settings, run: str, times: int = 1, **gate: Any) -> tuple[dict[str, str], dict[str, Any]]:
+def until_gate(settings: Settings, run: str, times: int = 1, **rules: Any) -> tuple[dict[str, str], dict[str, Any]]:
     for _ in range(times):
         data = steps.training_set(settings, MODEL, run, None)
     for _ in range(times):
         steps.cross_validate(settings, MODEL, data["path"], data["run_id"])
     for _ in range(times):
-        verdict = steps.gate(settings, MODEL, data["run_id"], **{"min_accuracy": 0.7, "force": False, **gate})
-    return data, verdict
+        decision = steps.gate(settings, data["run_id"], {"min_accuracy": 0.7, **rules})
+    return data, decision
 
 
-def trained(settings: Settings, run: str, times: int = 1, **gate: Any) -> Trained:
-    data, verdict = until_gate(settings, run, times, **gate)
+def trained(settings: Settings, run: str, times: int = 1, **rules: Any) -> Trained:
+    data, decision = until_gate(settings, run, times, **rules)
     run_id = data["run_id"]
-    assert verdict["passed"], verdict
+    assert decision["passed"], decision
     for _ in range(times):
         fitted = steps.fit(settings, MODEL, data["path"], run_id)
     for _ in range(times):
         version = steps.register(settings, MODEL, run_id, fitted["model_uri"], fitted["model_id"])
-    promotions = [steps.promote(settings, MODEL, run_id, version) for _ in range(times)]
+    promotions = [steps.promote(settings, MODEL, version) for _ in range(times)]
+    assert all(promotion == decision for promotion in promotions)
     client = tracking.connect(settings)
-    return Trained(client, data["path"], run_id, verdict, fitted["model_id"], version, promotions[0])
+    return Trained(client, data["path"], run_id, decision, fitted["model_id"], version)
 
 
 @pytest.fixture
@@ -76,7 +80,7 @@ def check_nothing_is_doubled(chain: Trained) -> None:
     assert set(metrics) >= {"accuracy", "accuracy_std", "roc_auc", "log_loss", "fold_accuracy"}
     for name in metrics:
         points = [point.step for point in client.get_metric_history(chain.run_id, name)]
-        assert points == (list(range(15)) if name.startswith("fold_") else [0]), name
+        assert points == (list(range(15)) if "fold_" in name else [0]), name
     assert len(client.get_run(chain.run_id).inputs.dataset_inputs) == 1
     assert len(list(Path(chain.path).parent.iterdir())) == 1
 
@@ -86,14 +90,15 @@ def check_the_run_tells_how_it_went(chain: Trained) -> None:
     accuracy = run.data.metrics["accuracy"]
     assert (run.info.status, run.info.run_name) == ("FINISHED", "scheduled__1")
     assert run.data.tags["accuracy"] == repr(accuracy)
-    assert (
-        run.data.tags["mlflow.note.content"] == f"Gate passed: accuracy {accuracy:.4f} reaches the minimum of 0.7000."
+    reason = chain.decision["reason"]
+    assert run.data.tags["mlflow.note.content"] == (
+        f"Gate passed: accuracy {accuracy:.4f} reaches the minimum of 0.7000. Promotion: yes: {reason}."
     )
+    assert reason.endswith("; there was no champion")
     assert run.data.params["deterministic"] == "True"
     pictures = {file.path for file in chain.client.list_artifacts(chain.run_id)}
-    assert pictures == {"confusion_matrix.png", "roc_curve.png", "importance.png"}
-    assert chain.promotion == "promoted: there was no champion"
-    assert run.data.tags["promotion"] == chain.promotion
+    assert pictures == {"evaluation", "confusion_matrix.png", "roc_curve.png", "importance.png"}
+    assert (run.data.tags["promotion"], run.data.tags["promotion.reason"]) == ("yes", reason)
     assert champion(chain.client) == chain.version == run.data.tags["version"]
 
 
@@ -166,10 +171,11 @@ def check_the_model_has_no_persons_row(chain: Trained) -> None:
     assert dict(zip(example["columns"], *example["data"], strict=True)) == inputs.mode().iloc[0].to_dict()
 
 
-def test_a_training_with_every_task_tried_twice(chain: Trained, publisher):
+def test_a_training_with_every_task_tried_twice(chain: Trained, publisher, settings):
     """One training serves all checks: it takes seconds, and none of them changes what it left."""
     check_nothing_is_doubled(chain)
     check_the_run_tells_how_it_went(chain)
+    check_the_decision_can_be_made_again(chain, settings)
     check_the_version_says_where_it_comes_from(chain, publisher)
     check_the_dataset_is_shown_with_its_source(chain, publisher)
     check_the_model_answers_as_the_pipeline_does(chain, publisher)
@@ -177,20 +183,37 @@ def test_a_training_with_every_task_tried_twice(chain: Trained, publisher):
     check_the_model_has_no_persons_row(chain)
 
 
+def check_the_decision_can_be_made_again(chain: Trained, settings: Settings) -> None:
+    """From what the run's artifacts say alone, and from folds scored anew by scikit-learn itself."""
+    kept = {name: tracking.load(chain.run_id, kind) for name, kind in RECORDS.items()}
+    assert decide(kept["evaluation"], kept["rules"]) == kept["decision"]
+    assert kept["decision"].model_dump() == chain.decision
+    history = chain.client.get_metric_history(chain.run_id, "fold_accuracy")
+    assert [point.value for point in sorted(history, key=lambda point: point.step)] == kept["evaluation"].accuracy
+    data = datasets.load(never_married, chain.path)
+    out_of_fold = np.load(mlflow.artifacts.download_artifacts(f"runs:/{chain.run_id}/{tracking.OUT_OF_FOLD}"))
+    assert kept["evaluation"].slices == slices(data.slices, data.label.to_numpy(), out_of_fold, settings.min_slice_rows)
+
+
 def test_a_second_training_of_the_same_content_is_refused_unless_forced(publisher, settings):
     first = trained(settings, "scheduled__1")
     publisher.verified(publisher.lines)
-    data, verdict = until_gate(settings, "manual__2")
+    data, decision = until_gate(settings, "manual__2")
     reason = f"version {first.version} already has this recipe and training set; force=true registers another"
-    assert verdict == {"passed": False, "reason": reason}
+    assert (decision["passed"], decision["promote"], decision["reason"]) == (False, False, reason)
     check_a_refusal_is_told(first, data["run_id"], reason, "0.7")
+    kept = [tracking.load(run, Evaluation) for run in (first.run_id, data["run_id"])]
+    assert kept[0].baselines == kept[1].baselines
+    assert (kept[1].champion.accuracy, kept[1].best.accuracy) == (kept[0].accuracy, kept[0].accuracy)
 
-    assert steps.gate(settings, MODEL, data["run_id"], 0.7, force=True)["passed"]
+    decision = steps.gate(settings, data["run_id"], {"min_accuracy": 0.7, "force": True})
+    assert (decision["passed"], decision["promote"]) == (True, True)
+    assert "refresh: version 1 has the same recipe" in decision["reason"]
 
     accuracy = first.client.get_run(data["run_id"]).data.metrics["accuracy"]
-    verdict = steps.gate(settings, MODEL, data["run_id"], 0.99, force=True)
+    decision = steps.gate(settings, data["run_id"], {"min_accuracy": 0.99, "force": True})
     reason = f"accuracy {accuracy:.4f} is below the minimum of 0.9900"
-    assert verdict == {"passed": False, "reason": reason}
+    assert (decision["passed"], decision["gate_reason"]) == (False, reason)
     check_a_refusal_is_told(first, data["run_id"], reason, "0.99")
 
 
@@ -201,8 +224,47 @@ def check_a_refusal_is_told(first: Trained, run_id: str, reason: str, min_accura
     assert (run.data.tags["gate"], run.data.tags["gate.reason"]) == ("refused", reason)
     assert (run.data.tags["min_accuracy"], run.info.status) == (min_accuracy, "FINISHED")
     assert run.data.tags["champion.met"] == champion(first.client) == first.version
-    assert run.data.tags["champion.accuracy"] == run.data.tags["accuracy"]
     assert len(first.client.search_model_versions(f"name = '{MODEL}'")) == 1
+
+
+def test_three_trainings_in_a_row(publisher, settings, monkeypatch):
+    """One that never becomes champion stays challenger; on new data the same recipe refreshes the champion.
+
+    Baselines are scored once for a training set: the second training finds the first one's in MLflow.
+    """
+    scored: list[str] = []
+    score = evaluate.cross_validate
+    monkeypatch.setattr(
+        evaluate, "cross_validate", lambda *given: scored.append(type(given[0][-1]).__name__) or score(*given)
+    )
+    baselines = ["DummyClassifier", "DecisionTreeClassifier", "LogisticRegression", "DecisionTreeClassifier"]
+
+    first = trained(settings, "scheduled__1")
+    assert scored == ["LGBMClassifier", *baselines]
+
+    second = trained(settings, "manual__2", force=True, policy="never")
+    assert (second.decision["passed"], second.decision["promote"]) == (True, False)
+    assert scored == ["LGBMClassifier", *baselines, "LGBMClassifier"]
+    aliases = first.client.get_registered_model(MODEL).aliases
+    assert {name: str(version) for name, version in aliases.items()} == {"champion": "1", "challenger": "2"}
+
+    publisher.verified(publisher.lines[:290])
+    third = trained(settings, "manual__3")
+    assert "refresh: version 1 has the same recipe" in third.decision["reason"]
+    assert champion(first.client) == third.version == "3"
+    assert scored[6:] == ["LGBMClassifier", *baselines]
+
+
+def test_held_out_persons_are_scored_and_nothing_learns_from_them(publisher, settings):
+    settings = settings.model_copy(update={"holdout_share": 0.2})
+    found, _ = until_gate(settings, "scheduled__1")
+    fitted = steps.fit(settings, MODEL, found["path"], found["run_id"])
+    run = tracking.connect(settings).get_run(found["run_id"]).data
+    data = datasets.load(never_married, found["path"])
+    pipeline = mlflow.sklearn.load_model(fitted["model_uri"])
+    assert run.metrics["holdout_accuracy"] == pipeline.score(data.held_out.inputs, data.held_out.label)
+    assert (run.tags["holdout_share"], run.tags["training_set.rows"]) == ("0.2", str(len(data.inputs)))
+    assert len(data.inputs) + len(data.held_out.inputs) == 300
 
 
 def test_an_as_of_that_is_no_instant_is_refused(publisher, settings):
@@ -217,14 +279,16 @@ def test_a_champion_of_another_recipe_is_refitted_on_the_same_folds(publisher, s
     monkeypatch.setitem(steps.MODELS, MODEL, weak)
     trained(settings, "manual__1", min_accuracy=0.5)
     monkeypatch.setitem(steps.MODELS, MODEL, never_married)
-    data, verdict = until_gate(settings, "manual__2")
+    data, decision = until_gate(settings, "manual__2")
     set_ = datasets.load(never_married, data["path"])
-    tags = tracking.connect(settings).get_run(data["run_id"]).data.tags
-    assert verdict["passed"]
-    assert tags["champion.met"] == "1"
-    assert tags["champion.accuracy"] == repr(evaluate.cross_validate(evaluate.recipe(weak, set_), set_).mean)
-    assert tags["accuracy"] == repr(evaluate.cross_validate(evaluate.recipe(never_married, set_), set_).mean)
-    assert tags["accuracy"] != tags["champion.accuracy"]
+    kept = tracking.load(data["run_id"], Evaluation)
+    assert decision["passed"]
+    assert kept.champion.version == "1"
+    assert kept.champion.accuracy == evaluate.cross_validate(evaluate.recipe(weak, set_), set_).accuracy.tolist()
+    assert kept.accuracy == evaluate.cross_validate(evaluate.recipe(never_married, set_), set_).accuracy.tolist()
+    assert kept.accuracy != kept.champion.accuracy
+    history = tracking.connect(settings).get_metric_history(data["run_id"], "champion_fold_accuracy")
+    assert [point.value for point in sorted(history, key=lambda point: point.step)] == kept.champion.accuracy
 
 
 def test_a_task_that_fails_shows_the_run_as_failed_and_a_retry_takes_it_up(publisher, settings):

@@ -86,3 +86,17 @@ def test_old_training_sets_go(publisher, settings):
     lines = list(upkeep.prune(publisher.store, registry(), settings))
     assert lines == ["removed training set .draft.parquet.01ab", "removed training set old.parquet"]
     assert list(settings.workspace.iterdir()) == [young]
+
+
+def test_old_predictions_go_but_for_each_models_newest(publisher, settings):
+    names = ["one/2026Z-ab-v9", "one/2026Z-ab-v10", "other/2025Z-cd-v1", "one/2024Z-ef-v1"]  # the last is young
+    paths = [settings.predictions / f"{name}.parquet" for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"rows")
+    for path in paths[:3]:
+        os.utime(path, (datetime.fromisoformat(LONG_AGO).timestamp(),) * 2)
+    line = f"predictions one/{paths[0].name}"
+    assert list(upkeep.prune(publisher.store, registry(), settings, dry_run=True)) == [f"would remove {line}"]
+    assert list(upkeep.prune(publisher.store, registry(), settings)) == [f"removed {line}"]
+    assert [path for path in paths if path.exists()] == paths[1:]

@@ -1,0 +1,56 @@
+"""How the form asks by what a training is judged, and whether a person is asked before its model becomes champion."""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import Param, XComArg, task
+
+from training.settings import Settings
+from triggers import forced
+
+SETTINGS = Settings()
+THRESHOLD = {"type": ["null", "number"], "minimum": -1, "maximum": 1}
+PARAMS = {
+    "min_accuracy": Param(SETTINGS.min_accuracy, type="number", minimum=0, maximum=1, description="Accuracy to reach"),
+    "as_of": Param(None, type=["null", "string"], format="date-time", description="Empty: newest verified snapshot"),
+    "force": Param(default=False, type="boolean", description="Register even what the champion already is"),
+    "policy": Param(
+        "not_worse",
+        type="string",
+        enum=["not_worse", "better", "always", "never"],
+        description="How the model has to meet the champion's recipe to become champion",
+    ),
+    "worst_lift": Param(None, **THRESHOLD, description="Least accuracy of a slice above its own majority"),
+    "largest_gap": Param(None, **THRESHOLD, description="Largest difference in accuracy between slices of one column"),
+    "require_approval": Param(default=False, type="boolean", description="Ask a person before the champion changes"),
+}
+
+
+def rules(context: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of `training.gate.Rules` that a run's Params set."""
+    names = ("min_accuracy", "policy", "worst_lift", "largest_gap")
+    return {**{name: context["params"][name] for name in names}, "force": forced(context)}
+
+
+def ask_first(promotion: XComArg, decision: XComArg, version: XComArg) -> None:
+    """Have a person asked before `promotion`, if `require_approval` says so and there is anything to approve.
+
+    Whoever answers "Reject" has the promotion skipped; without an answer in time it fails, and nothing is promoted.
+    """
+
+    @task.branch
+    def ask(decision: dict[str, Any], version: str, params: dict[str, Any] | None = None) -> str:  # noqa: ARG001
+        """Send the promotion past a person, or not."""
+        return "approval" if (params or {})["require_approval"] and decision["promote"] else "promote"
+
+    approval = ApprovalOperator(
+        task_id="approval",
+        subject="{{ dag.dag_id }}: shall version {{ ti.xcom_pull('register') }} become champion?",
+        body="{{ ti.xcom_pull('gate')['reason'] }}",
+        response_timeout=timedelta(hours=SETTINGS.approval_hours),
+        execution_timeout=None,
+        retries=0,
+    )
+    ask(decision, version) >> [approval, promotion]
+    approval >> promotion
