@@ -124,9 +124,9 @@ def registered(publisher: Any, settings: Settings) -> Callable[..., "ModelVersio
 
     from training import dataset, evaluate, flavor, lineage, register as registry, tracking
 
-    def version(run: str = "manual__1", **more: str) -> "ModelVersion":
+    def version(run: str = "manual__1", holdout_share: float = 0.0, **more: str) -> "ModelVersion":
         client, store = tracking.connect(settings), publisher.store
-        data = dataset.training_set(never_married, store)
+        data = dataset.training_set(never_married, store, holdout_share=holdout_share)
         recipe = evaluate.recipe(never_married, data)
         tags = {
             "pipeline_run": run,

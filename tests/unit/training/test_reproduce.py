@@ -25,6 +25,12 @@ def test_a_version_is_reproduced_after_later_snapshots_and_other_definitions(pub
     assert again(publisher, found) == reproduce.Reproduction()
 
 
+def test_persons_that_were_held_out_are_held_out_again(publisher, registered):
+    found = registered(holdout_share=0.2)
+    assert int(found.tags["training_set.rows"]) < 280
+    assert again(publisher, found) == reproduce.Reproduction()
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_number_of_threads_is_no_difference(publisher, registered, monkeypatch, threads: int):
     monkeypatch.setattr(evaluate, "ROWS_PER_THREAD", 100)
