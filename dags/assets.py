@@ -50,9 +50,3 @@ def task_defaults(owner: str) -> dict[str, Any]:
 def skip(reason: str) -> NoReturn:
     """End the task, and so all that need it, as skipped."""
     raise AirflowSkipException(reason)
-
-
-def forced(context: dict[str, Any]) -> bool:
-    """Return whether this run, or the publication that started it, was asked for with force."""
-    events = (event for found in context["triggering_asset_events"].values() for event in found)
-    return context["params"]["force"] or any(event.extra.get("force") for event in events)

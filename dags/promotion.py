@@ -6,8 +6,9 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, XComArg, task
 
-from assets import forced, skip
+from assets import skip
 from training.settings import Settings
+from triggers import forced
 
 SETTINGS = Settings()
 POLICIES = ["not_worse", "better", "always", "never"]

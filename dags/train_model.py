@@ -5,6 +5,7 @@ from airflow.sdk import DAG, task
 from assets import CENSUS_FEATURES, champion_asset, dag_options, imported_late, skip
 from promotion import PARAMS, SETTINGS, ask_first, promoted, rules
 from training.models import MODELS
+from triggers import started_by
 
 steps = imported_late("training.steps")
 
@@ -12,15 +13,15 @@ steps = imported_late("training.steps")
 def train(model):
     """Add the tasks that train `model`, a name in `training.models.MODELS`."""
 
-    @task(multiple_outputs=True)
-    def training_set(run_id=None, params=None):
+    @task
+    def training_set(run_id=None, **context):
         """Pull a point-in-time correct training set from Feast."""
-        return steps().training_set(SETTINGS, model, run_id, params["as_of"])
+        return steps().training_set(SETTINGS, model, run_id, context["params"]["as_of"], started_by(context))
 
     @task
-    def cross_validate(path, mlflow_run):
+    def cross_validate(data):
         """Score the recipe, the champion's and the baselines over the same 15 folds."""
-        return steps().cross_validate(SETTINGS, model, path, mlflow_run)
+        return steps().cross_validate(SETTINGS, model, **data)
 
     @task
     def gate(mlflow_run, **context):
@@ -28,14 +29,14 @@ def train(model):
         return steps().gate(SETTINGS, mlflow_run, rules(context))
 
     @task
-    def fit(decision, path, mlflow_run):
+    def fit(decision, data):
         """Fit on the whole training set and log the model; skipped if the gate refused."""
-        return steps().fit(SETTINGS, model, path, mlflow_run) if decision["passed"] else skip(decision["gate_reason"])
+        return steps().fit(SETTINGS, model, **data) if decision["passed"] else skip(decision["gate_reason"])
 
     @task
-    def register(mlflow_run, model_id):
+    def register(data, model_id):
         """Register the model as a version, once per run, with alias `challenger`."""
-        return steps().register(SETTINGS, model, mlflow_run, model_id)
+        return steps().register(SETTINGS, model, data["run_id"], model_id)
 
     @task(trigger_rule="none_failed_min_one_success", outlets=[champion_asset(model)])
     def promote(version):
@@ -43,16 +44,15 @@ def train(model):
         return promoted(steps().promote(SETTINGS, model, version))
 
     @task(trigger_rule="none_failed")
-    def report(path, mlflow_run, version):
+    def report(data, version):
         """Write the report and the model card, of a training that the gate refused as well."""
-        steps().report(SETTINGS, model, path, mlflow_run, version)
+        steps().report(SETTINGS, model, **data, version=version)
 
     data = training_set()
-    path, run = data["path"], data["run_id"]
-    decision = gate(cross_validate(path, run))
-    version = register(run, fit(decision, path, run))
+    decision = gate(cross_validate(data))
+    version = register(data, fit(decision, data))
     ask_first(promote(version), decision, version)
-    report(path, run, version)
+    report(data, version)
 
 
 for name, entry in MODELS.items():

@@ -76,13 +76,15 @@ def pull(entry: ModelEntry, store: FeatureStore, as_of: datetime | None = None, 
     mark = snapshot(store, as_of)
     table = features(store, mark, store.get_feature_service(entry.training_service))
     declared = inputs(entry, store)
-    note = {
-        "digest": _digest(table, holdout_share),
-        "lineage": mark,
-        "inputs": [name for name in table.column_names if name in declared],
-        "text_columns": [name for name, dtype in declared.items() if dtype == PrimitiveFeastType.STRING],
-        "holdout_share": holdout_share,
-    }
+    names = [name for name in table.column_names if name in declared]
+    texts = [name for name, dtype in declared.items() if dtype == PrimitiveFeastType.STRING]
+    return noted(table, mark, names, texts, holdout_share)
+
+
+def noted(table: pa.Table, mark: dict[str, str], inputs: list[str], texts: list[str], holdout_share: float) -> pa.Table:
+    """Return features of a snapshot with a note of their origin and of what `parse` makes of them."""
+    digest = _digest(table, holdout_share)
+    note = {"digest": digest, "lineage": mark, "inputs": inputs, "text_columns": texts, "holdout_share": holdout_share}
     log.info("training set of %s: %s persons, digest %s", mark[SNAPSHOT], f"{len(table):,}", note["digest"])
     return table.replace_schema_metadata({NOTE: json.dumps(note)})
 

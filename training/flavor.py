@@ -4,6 +4,7 @@ MLflow's own pyfunc of a scikit-learn model answers with a class or with probabi
 """
 
 import json
+import platform
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from pathlib import Path
 import mlflow.sklearn
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, RunTag
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 from sklearn.pipeline import Pipeline
@@ -26,6 +27,12 @@ TRUSTED_TYPES = ["collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.
 REQUIREMENTS = [
     f"{name}=={version(name)}" for name in ("mlflow", "lightgbm", "scikit-learn", "skops", "pandas", "numpy")
 ]
+
+# Where and with what a model was fitted, as tags of its run; reproduce compares.
+ENVIRONMENT = {
+    "requirements": " ".join([*REQUIREMENTS, f"python=={platform.python_version()}"]),
+    "platform": f"{platform.system()} {platform.machine()}",
+}
 
 MLFLOW_TYPES = {"object": "string", "int64": "long", "float64": "double", "bool": "boolean"}
 ANSWER = Schema(
@@ -68,7 +75,8 @@ def log_model(
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     at = run.info.start_time  # one time for all, so that a retry repeats points and adds none
     metrics = [Metric(k, v, at, 0, model_id=model.model_id, run_id=run_id) for k, v in run.data.metrics.items()]
-    client.log_batch(run_id, [metric for metric in metrics if not metric.key.startswith("fold_")])
+    tags = [RunTag(k, v) for k, v in ENVIRONMENT.items()]
+    client.log_batch(run_id, [metric for metric in metrics if not metric.key.startswith("fold_")], tags=tags)
     return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 

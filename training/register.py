@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
 from sklearn.pipeline import Pipeline
 
-from training import aliases, flavor, tracking, trial
+from training import aliases, flavor, lineage, tracking, trial
 from training.dataset import inputs
 from training.errors import TrainingError
 from training.gate import Decision, Evaluation, Rules, decide
@@ -83,12 +83,14 @@ def register(client: MlflowClient, entry: ModelEntry, run_id: str, model_id: str
 
 
 def _new_version(client: MlflowClient, entry: ModelEntry, run_id: str, model_id: str) -> ModelVersion:
+    tags = {k: v for k, v in client.get_run(run_id).data.tags.items() if not k.startswith("mlflow.")}
+    if missing := lineage.missing({**tags, "run_id": run_id}):
+        raise TrainingError(f"run {run_id} has no tag {missing[0]}, and {entry.name} no full lineage: train again")
     try:
         client.create_registered_model(entry.name, description=entry.question)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    tags = {k: v for k, v in client.get_run(run_id).data.tags.items() if not k.startswith("mlflow.")}
     version = client.create_model_version(
         entry.name,
         f"models:/{model_id}",
@@ -114,22 +116,17 @@ def check_signature(entry: ModelEntry, store: FeatureStore, model_id: str) -> No
         )
 
 
-def promote(client: MlflowClient, entry: ModelEntry, version: str) -> Decision:
-    """Point alias `champion` to a version if its recorded evaluation says so; return the decision.
+def judged(client: MlflowClient, model: str, version: str) -> Decision:
+    """Return the decision on a version, made again from its run's records.
 
-    The decision is made again from the run's records, which have to be those that the version was registered with:
-    what a person wrote into a tag decides nothing. The model then has to answer its example in a fresh process, and
-    the alias moves last.
+    They have to be those that the version was registered with: what a person wrote into a tag decides nothing.
 
     Raises:
-        TrainingError: a record is missing or was changed, the model does not answer as it did, or another champion
-            came since.
+        TrainingError: a record or a tag is missing or was changed.
     """
-    known = client.get_model_version(entry.name, version)
+    known = client.get_model_version(model, version)
     if missing := [name for name in EVIDENCE if not known.tags.get(name)]:
-        raise TrainingError(
-            f"{entry.name} version {version} has no tag {missing[0]}: train again, it cannot be promoted"
-        )
+        raise TrainingError(f"{model} version {version} has no tag {missing[0]}: train again, it cannot be promoted")
     evaluation = tracking.load(known.run_id, Evaluation, known.tags["evaluation.sha256"])
     rules = tracking.load(known.run_id, Rules, known.tags["rules.sha256"])
     recorded = tracking.load(known.run_id, Decision, known.tags["decision.sha256"])
@@ -137,15 +134,28 @@ def promote(client: MlflowClient, entry: ModelEntry, version: str) -> Decision:
     told = {name: known.tags[name] for name in decided(evaluation, decision)}
     if decision != recorded or evaluation.run_id != known.run_id or told != decided(evaluation, decision):
         raise TrainingError(
-            f"{entry.name} version {version}: its tags or its run's decision do not follow from the run's evaluation: "
+            f"{model} version {version}: its tags or its run's decision do not follow from the run's evaluation: "
             "train again"
         )
+    return decision
+
+
+def promote(client: MlflowClient, entry: ModelEntry, version: str) -> Decision:
+    """Point alias `champion` to a version if its recorded evaluation says so; return the decision.
+
+    The model has to answer its example in a fresh process, and the alias moves last.
+
+    Raises:
+        TrainingError: a record is missing or was changed, the model does not answer as it did, or another champion
+            came since.
+    """
+    decision = judged(client, entry.name, version)
     if not decision.promote:
         return decision
     met = decision.champion_met
     if not aliases.moved(client, entry.name, version, expected=met):
         trial.check(f"models:/{entry.name}/{version}", mlflow.get_tracking_uri())
-        by = known.tags["pipeline_run"]
+        by = client.get_model_version(entry.name, version).tags["pipeline_run"]
         aliases.move(client, entry.name, version, expected=met, by=by, why=decision.reason)
     if CHALLENGER in client.get_model_version(entry.name, version).aliases:
         client.delete_registered_model_alias(entry.name, CHALLENGER)

@@ -14,6 +14,7 @@ from training import (
     dataset as datasets,
     evaluate,
     flavor,
+    lineage,
     register as registry,
     report as reports,
     serving,
@@ -31,12 +32,15 @@ from training.slices import slices
 log = logging.getLogger(__name__)
 
 
-def training_set(settings: Settings, model: str, run: str, as_of: str | None) -> dict[str, str]:
-    """Return the path of the training set and the id of the MLflow run that follows it."""
-    entry, client = MODELS[model], tracking.connect(settings)
-    table = datasets.pull(entry, FeatureStore(), _instant(as_of) if as_of else None, settings.holdout_share)
-    path = datasets.save(table, settings.workspace)
-    return {"path": str(path), "run_id": tracking.start(client, settings, entry, run, datasets.parse(entry, table))}
+def training_set(
+    settings: Settings, model: str, run: str, as_of: str | None, event: str = lineage.BY_HAND
+) -> dict[str, str]:
+    """Return the path of the training set and the id of the MLflow run that follows it; `event` started the run."""
+    entry, client, store = MODELS[model], tracking.connect(settings), FeatureStore()
+    table = datasets.pull(entry, store, _instant(as_of) if as_of else None, settings.holdout_share)
+    dataset, path = datasets.parse(entry, table), datasets.save(table, settings.workspace)
+    tags = {"pipeline_run": run, "asset.event": event, **lineage.tags(settings, entry, store, dataset)}
+    return {"path": str(path), "run_id": tracking.start(client, settings, entry, dataset, tags)}
 
 
 def _instant(as_of: str) -> datetime:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -55,12 +54,14 @@ def _check_reachable(uri: str) -> None:
         ) from None
 
 
-def start(client: MlflowClient, settings: Settings, entry: ModelEntry, pipeline_run: str, dataset: TrainingSet) -> str:
-    """Return the id of the MLflow run of `pipeline_run`: begun by the first call for it, found by a retry."""
+def start(
+    client: MlflowClient, settings: Settings, entry: ModelEntry, dataset: TrainingSet, tags: dict[str, str]
+) -> str:
+    """Return the id of the MLflow run of the tags' `pipeline_run`: begun by the first call for it, found by a retry."""
     experiment = _experiment(client, settings, entry)
-    known = client.search_runs([experiment.experiment_id], f"tags.pipeline_run = '{pipeline_run}'")
-    tags = {"pipeline_run": pipeline_run, **lineage(settings, entry, dataset)}
-    run = known[0] if known else client.create_run(experiment.experiment_id, run_name=pipeline_run, tags=tags)
+    name = tags["pipeline_run"]
+    known = client.search_runs([experiment.experiment_id], f"tags.pipeline_run = '{name}'")
+    run = known[0] if known else client.create_run(experiment.experiment_id, run_name=name, tags=tags)
     run_id: str = run.info.run_id
     client.log_inputs(run_id, [DatasetInput(described(entry, dataset), [InputTag("mlflow.data.context", "training")])])
     return run_id
@@ -103,35 +104,6 @@ def resumed(client: MlflowClient, run_id: str) -> Iterator[None]:
     except BaseException:
         client.set_terminated(run_id, "FAILED")
         raise
-
-
-def lineage(settings: Settings, entry: ModelEntry, dataset: TrainingSet) -> dict[str, str]:
-    """Return where a training comes from, as tags of its run and of the version that it registers."""
-    snapshot = dataset.lineage
-    return {
-        "question": entry.question,
-        "label": f"{entry.label} = {entry.positive}",
-        "feast.feature_view": snapshot["view"],
-        "feast.feature_service": entry.inference_service,
-        "feast.training_service": entry.training_service,
-        "snapshot_id": dataset.snapshot_id,
-        "snapshot.event_timestamp": snapshot["event_timestamp"],
-        "snapshot.run": snapshot["run"],
-        "source": snapshot["source"],
-        "source.sha256": snapshot["source_sha256"],
-        "training_set.digest": dataset.digest,
-        "training_set.rows": str(len(dataset.label)),
-        "holdout_share": repr(dataset.holdout_share),
-        "git_commit": settings.git_commit or _git_commit(),
-    }
-
-
-def _git_commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def log_scores(client: MlflowClient, run_id: str, scores: Scores, parameters: dict[str, str]) -> None:

@@ -72,7 +72,7 @@ def empty_mlflow(state: dict[str, Any]) -> None:
 def look(state: dict[str, Any]) -> None:
     """Say all that the runs have left, without the ids and instants in which two equal runs differ."""
     var = Path(os.environ["VAR_DIR"])
-    seen = {"files": sorted(_files(var)), "snapshots": _snapshots(), "online": _online(), "marks": _marks()}
+    seen = {"files": _files(var), "snapshots": _snapshots(), "online": _online(), "marks": _marks()}
     if (var / "training").exists():
         seen |= _mlflow()
     text = json.dumps(seen, sort_keys=True, default=str)
@@ -85,6 +85,7 @@ def look(state: dict[str, Any]) -> None:
     ):
         text = re.sub(pattern, name, text)
     state["look"] = json.loads(text)
+    state["look"]["files"].sort()  # only now: the ids were in the paths
 
 
 def _files(var: Path) -> list[str]:

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from training.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
     from sklearn.pipeline import Pipeline
 
     from training.dataset import TrainingSet
@@ -115,3 +116,31 @@ def champion(
             patch.setenv(name, value)
         made = _crowned(settings, never_married)
         yield Champion(settings, tracking.connect(settings), environment, *made)
+
+
+@pytest.fixture
+def registered(publisher: Any, settings: Settings) -> Callable[..., "ModelVersion"]:
+    """Return the call that trains and registers a version on the newest snapshot, without scores, with more tags."""
+
+    from training import dataset, evaluate, flavor, lineage, register as registry, tracking
+
+    def version(run: str = "manual__1", holdout_share: float = 0.0, **more: str) -> "ModelVersion":
+        client, store = tracking.connect(settings), publisher.store
+        data = dataset.training_set(never_married, store, holdout_share=holdout_share)
+        recipe = evaluate.recipe(never_married, data)
+        tags = {
+            "pipeline_run": run,
+            "asset.event": lineage.BY_HAND,
+            **lineage.tags(settings, never_married, store, data),
+            "recipe": registry.recipe_digest(recipe),
+            "gate": "passed",
+            "gate.reason": "good enough",
+            "promotion.reason": "good enough",
+            **more,
+        }
+        run_id = tracking.start(client, settings, never_married, data, tags)
+        logged = flavor.log_model(client, never_married, run_id, evaluate.fit(recipe, data), data)
+        number = registry.register(client, never_married, run_id, logged.model_uri, logged.model_id)
+        return client.get_model_version(never_married.name, number)
+
+    return version

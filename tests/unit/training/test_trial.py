@@ -22,7 +22,8 @@ def people() -> TrainingSet:
     chance = np.random.default_rng(5)
     age = chance.integers(17, 90, 200)
     inputs = pd.DataFrame({"age": age, "sex": pd.Series(chance.choice(["Female", "Male"], 200), dtype=object)})
-    return TrainingSet(inputs, pd.Series(age < 35), ("sex",), digest="0" * 64, snapshot_id="s", lineage={})
+    label, slices = pd.Series(age < 35), pd.DataFrame()
+    return TrainingSet(inputs, label, slices, ("sex",), digest="0" * 64, snapshot_id="s", lineage={})
 
 
 @pytest.fixture(scope="module")
