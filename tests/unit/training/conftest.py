@@ -120,27 +120,33 @@ def champion(
 
 @pytest.fixture
 def registered(publisher: Any, settings: Settings) -> Callable[..., "ModelVersion"]:
-    """Return the call that trains and registers a version on the newest snapshot, without scores, with more tags."""
+    """Return the call that registers a version fitted on the newest snapshot, whose recorded accuracy is given."""
 
-    from training import dataset, evaluate, flavor, lineage, register as registry, tracking
+    from training import dataset, evaluate, flavor, lineage, register as registry, steps, tracking
+    from training.gate import Evaluation
 
-    def version(run: str = "manual__1", holdout_share: float = 0.0, **more: str) -> "ModelVersion":
+    def version(run: str = "manual__1", holdout_share: float = 0.0, accuracy: float = 0.9) -> "ModelVersion":
         client, store = tracking.connect(settings), publisher.store
         data = dataset.training_set(never_married, store, holdout_share=holdout_share)
         recipe = evaluate.recipe(never_married, data)
-        tags = {
-            "pipeline_run": run,
-            "asset.event": lineage.BY_HAND,
-            **lineage.tags(settings, never_married, store, data),
-            "recipe": registry.recipe_digest(recipe),
-            "gate": "passed",
-            "gate.reason": "good enough",
-            "promotion.reason": "good enough",
-            **more,
-        }
+        tags = {"pipeline_run": run, "asset.event": lineage.BY_HAND}
+        tags |= lineage.tags(settings, never_married, store, data)
         run_id = tracking.start(client, settings, never_married, data, tags)
+        evaluation = Evaluation(
+            run_id=run_id,
+            recipe=registry.recipe_digest(recipe),
+            snapshot_id=data.snapshot_id,
+            training_set_digest=data.digest,
+            accuracy=[accuracy] * 15,
+            baselines={"majority": [0.67] * 15},
+            champion=None,
+            best=None,
+            slices=[],
+        )
+        tracking.set_tags(client, run_id, {"evaluation.sha256": tracking.save(client, run_id, evaluation)})
+        steps.gate(settings, run_id, {})
         logged = flavor.log_model(client, never_married, run_id, evaluate.fit(recipe, data), data)
-        number = registry.register(client, never_married, run_id, logged.model_uri, logged.model_id)
+        number = registry.register(client, never_married, run_id, logged.model_id)
         return client.get_model_version(never_married.name, number)
 
     return version

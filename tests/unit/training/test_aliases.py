@@ -70,7 +70,7 @@ def test_a_retry_moves_and_records_nothing(client: MlflowClient):
 
 def test_an_alias_that_points_elsewhere_is_left_there(client: MlflowClient):
     move(client, "2", "none")
-    message = "the champion is version 2 now, and was 1 when version 3 was chosen: nothing was moved, look again"
+    message = "the champion is version 2 now, and was 1 when version 3 was chosen: look again"
     with pytest.raises(TrainingError, match=f"^{MODEL}: {message}$"):
         move(client, "3", "1")
     with pytest.raises(TrainingError, match="the champion is version 2 now, and was none"):
@@ -93,20 +93,19 @@ def test_an_alias_that_moves_while_the_record_is_written_is_left_there(client: M
     assert (aliases.champion(client, MODEL), recorded(client)) == ("4", [])
 
 
-def test_a_killed_move_can_be_tried_again_at_once_but_another_has_to_wait(client: MlflowClient, monkeypatch):
+def test_a_move_that_was_killed_is_told_as_such_and_hinders_nobody(client: MlflowClient):
     move(client, "1", "none")
     killed_before_the_last_call(client, "2", "1")
     assert told(client) == [("none", "1", "test", True), ("1", "2", "killed", False)]
-    message = f"{MODEL}: killed is moving the champion from version 1 to 2: version 3 was not promoted, look again in"
-    with pytest.raises(TrainingError, match=f"^{re.escape(message)}"):
-        move(client, "3", "1")
     move(client, "2", "1")
-    assert told(client)[1:] == [("1", "2", "killed", False), ("1", "2", "test", True)]
-    move(client, "1", "2")
-    killed_before_the_last_call(client, "4", "1")
-    monkeypatch.setattr(aliases, "UNDER_WAY", aliases.UNDER_WAY * 0)
-    move(client, "3", "1")
-    assert told(client)[4:] == [("1", "4", "killed", False), ("1", "3", "test", True)]
+    killed_before_the_last_call(client, "4", "2")
+    move(client, "3", "2")
+    assert told(client)[1:] == [
+        ("1", "2", "killed", False),
+        ("1", "2", "test", True),
+        ("2", "4", "killed", False),
+        ("2", "3", "test", True),
+    ]
 
 
 def test_a_place_may_be_left_for_another_each_time(client: MlflowClient):
@@ -167,7 +166,8 @@ def contend(uri: str, version: str, together: Barrier, outcomes) -> None:
             move(client, "3", version)
 
 
-def test_of_two_processes_at_once_exactly_one_moves_the_alias(client: MlflowClient, settings):
+def test_two_processes_at_once(client: MlflowClient, settings):
+    """One wins and is where the alias points; the other fails clearly, or was overtaken within milliseconds."""
     move(client, "3", "none")
     spawn = multiprocessing.get_context("spawn")
     together, outcomes = spawn.Barrier(2), spawn.SimpleQueue()
@@ -178,8 +178,9 @@ def test_of_two_processes_at_once_exactly_one_moves_the_alias(client: MlflowClie
         process.join()
     found = [outcomes.get() for process in contenders for _ in range(5) if process.exitcode == 0]
     losers = [text for text in found if text not in {"1", "2"}]
-    assert (len(found), len(losers)) == (10, 5)
-    for text in losers:
-        assert re.search(
-            r"moving the champion from version 3 to [12]:|the champion is version [12] now, and was 3", text
-        )
+    assert len(found) == 10
+    assert 1 <= len(losers) <= 5
+    assert all(
+        re.search(r"the champion is version [12] now, and was \d when version [12] was", text) for text in losers
+    )
+    assert aliases.champion(client, MODEL) == "3"

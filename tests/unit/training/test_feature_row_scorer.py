@@ -53,7 +53,7 @@ def test_a_text_that_was_not_fitted_on_is_an_error_and_no_prediction(scorer: Fea
 
 
 def test_a_row_with_an_error_changes_nothing_for_its_neighbours(scorer: FeatureRowScorer):
-    rows = pd.DataFrame([row(), row(age=None, job="diver"), row(age=50)], index=[7, 7, 3], dtype=object)
+    rows = pd.DataFrame([row(), row(age=None, job="diver"), row(age=50, hours=4)], index=[7, 7, 3], dtype=object)
     answers = scorer.predict(rows)
     assert answers.index.tolist() == [7, 7, 3]
     assert answers["prediction"].tolist() == [True, None, False]

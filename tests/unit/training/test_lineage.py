@@ -55,7 +55,7 @@ def test_a_run_without_a_link_is_not_registered(settings):
     tags = {name: "x" for name in lineage.CHAIN if name != "feast.features"} | {"gate.reason": "x"}
     run_id = client.create_run(client.create_experiment("test", "file:///nowhere"), tags=tags).info.run_id
     with pytest.raises(TrainingError, match=f"^run {run_id} has no tag feast.features, and never_married no full lin"):
-        registry.register(client, never_married, run_id, f"runs:/{run_id}/model", model_id=None)
+        registry.register(client, never_married, run_id, "m-1")
     assert client.search_registered_models() == []
 
 

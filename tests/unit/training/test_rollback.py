@@ -31,11 +31,13 @@ def test_the_champion_goes_back_and_the_history_tells(publisher, registered, cli
     assert to(client, publisher, "1") == "never_married version 1 is the champion: nothing to do"
 
 
-def test_a_version_that_did_not_pass_its_gate_needs_force(publisher, registered, client: MlflowClient):
-    registered(gate="refused", **{"gate.reason": "too few"})
-    with pytest.raises(
-        TrainingError, match=r"^never_married version 1 did not pass its gate \(too few\): --force overr"
-    ):
+def test_a_version_that_did_not_pass_its_gates_needs_force(publisher, registered, client: MlflowClient):
+    registered(accuracy=0.6)
+    message = r"^never_married version 1 did not pass its gates \(accuracy 0\.6000 is below .*\): --force overrules$"
+    with pytest.raises(TrainingError, match=message):
+        to(client, publisher, "1")
+    client.set_model_version_tag(MODEL, "1", "gate", "passed")
+    with pytest.raises(TrainingError, match=r"^never_married version 1: its tags or its run's decision do not follow"):
         to(client, publisher, "1")
     assert aliases.history(client, MODEL) == []
     to(client, publisher, "1", force=True)

@@ -74,7 +74,9 @@ def check_nothing_is_doubled(chain: Trained) -> None:
     client = chain.client
     experiment = client.get_experiment_by_name(MODEL)
     assert [run.info.run_id for run in client.search_runs([experiment.experiment_id])] == [chain.run_id]
-    assert [model.model_id for model in client.search_logged_models([experiment.experiment_id])] == [chain.model_id]
+    logged = client.search_logged_models([experiment.experiment_id])
+    assert {model.name: model.model_id for model in logged}[MODEL] == chain.model_id
+    assert sorted(model.name for model in logged) == [MODEL, f"{MODEL}_by_person"]
     assert [str(version.version) for version in client.search_model_versions(f"name = '{MODEL}'")] == [chain.version]
     metrics = client.get_run(chain.run_id).data.metrics
     assert set(metrics) >= {"accuracy", "accuracy_std", "roc_auc", "log_loss", "fold_accuracy"}
