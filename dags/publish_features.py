@@ -2,7 +2,7 @@
 
 from airflow.sdk import Param, dag, task
 
-from assets import CENSUS_FEATURES, dag_options, imported_late, skip
+from assets import CENSUS_FEATURES, cron, dag_options, imported_late, skip
 from data_engineering.settings import Settings
 
 SETTINGS = Settings()
@@ -14,7 +14,7 @@ PARAMS = {
 RUN_TYPES = ["manual", "scheduled", "asset_materialization"]  # all but backfill
 
 
-@dag(schedule=SETTINGS.schedule, params=PARAMS, allowed_run_types=RUN_TYPES, **dag_options("data-engineering"))
+@dag(schedule=cron(SETTINGS.schedule), params=PARAMS, allowed_run_types=RUN_TYPES, **dag_options("data-engineering"))
 def publish_features():
     """Publish US Census features into Feast, then tell the models. No backfill: the source keeps no history."""
 

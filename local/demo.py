@@ -12,13 +12,19 @@ from local.airflow_api import DONE, AirflowAPI
 from local.services import LocalError, Services
 from local.stack import running
 
-PUBLISH, TRAIN = "publish_features", "train_never_married"
+PUBLISH, MODEL = "publish_features", "never_married"
+TRAIN = f"train_{MODEL}"
 MARKS = {
     "success": "[green]done   [/]",
     "failed": "[red]failed [/]",
     "skipped": "[yellow]skipped[/]",
     "upstream_failed": "[red]not run[/]",
 }
+COMMANDS = (
+    f"lineage {MODEL}@champion",
+    f"reproduce {MODEL}@champion",
+    f'rollback {MODEL} --to VERSION --reason "…"',
+)
 ASSET_SECONDS, RUN_SECONDS = 60.0, 1800.0
 
 # A pipe has no width of its own.
@@ -45,7 +51,9 @@ def main() -> int:
         return 130
     console.print(f"Done in {time.monotonic() - began:.0f} s. Next:")
     console.print("  [bold]make up[/]     look at the runs, the model and the features in a browser")
-    console.print("  [bold]make shell[/]  type feast, airflow and mlflow commands, or python")
+    console.print("  [bold]make shell[/]  type feast, airflow and mlflow commands, or python, or of the model:")
+    for command in COMMANDS:
+        console.print(f"              python -m training {command}")
     return 0
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from data_engineering import lake
 from local.airflow_api import AirflowAPI
-from training import dataset, register, tracking
+from training import dataset, register, report, tracking
 from training.models import never_married
 from training.settings import Settings
 
@@ -64,16 +64,18 @@ def _model(pipeline_run: str | None) -> dict[str, str]:
     if pipeline_run:
         experiment = client.get_experiment_by_name(never_married.name)
         run_id = client.search_runs([experiment.experiment_id], f"tags.pipeline_run = '{pipeline_run}'")[0].info.run_id
-    run = client.get_run(run_id).data
+    run = client.get_run(run_id)
+    tags, metrics = run.data.tags, run.data.metrics
     found = {
-        "accuracy": f"{run.metrics['accuracy']:.4f} ± {run.metrics['accuracy_std']:.4f} over 15 folds",
-        "gate": f"{run.tags['gate']}: {run.tags['gate.reason']}",
+        "accuracy": f"{metrics['accuracy']:.4f} ± {metrics['accuracy_std']:.4f} over 15 folds",
+        "gate": f"{tags['gate']}: {tags['gate.reason']}",
     }
-    if "promotion" in run.tags:
-        found["promotion"] = run.tags["promotion"]
+    if tags["gate"] == "passed":
+        found["champion"] = f"{tags['promotion']}: {tags['promotion.reason']}"
     if best:
         found["model"] = f"{best.name} version {best.version}, alias {register.CHAMPION}"
-    return found
+    where = report.place(run.info.experiment_id, run.info.run_id)
+    return found | {"report": f"http://127.0.0.1:{os.environ['MLFLOW_PORT']}/{where}, while make up runs"}
 
 
 def _person() -> dict[str, str]:

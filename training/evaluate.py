@@ -17,6 +17,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedGroupKFol
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits
 
 from training.dataset import AGE_BIN, TrainingSet
 from training.errors import TrainingError
@@ -119,7 +120,8 @@ def cross_validate_grouped(pipeline: Pipeline, dataset: TrainingSet, threads: in
 def _scores(pipeline: Pipeline, dataset: TrainingSet, pairs: list[tuple[Positions, Positions]], threads: int) -> Scores:
     inputs, label = _ranked(pipeline, dataset), dataset.label.to_numpy()
     run = joblib.Parallel(side_by_side(threads), backend="threading")
-    results = run(joblib.delayed(_fold)(pipeline, inputs, label, *pair) for pair in pairs)
+    with threadpool_limits(1, user_api="blas"):  # a baseline's linear algebra would be a second level
+        results = run(joblib.delayed(_fold)(pipeline, inputs, label, *pair) for pair in pairs)
     probabilities, figures = zip(*results, strict=True)
     out_of_fold = np.full(len(label), np.nan)
     for (_, test), found in zip(pairs[:SPLITS], probabilities, strict=False):

@@ -15,6 +15,7 @@ import pytest
 from local.airflow_api import DONE, AirflowAPI
 
 ROOT = Path(__file__).parents[2]
+SHORT_WAITS = {"TRAINING_APPROVAL_HOURS": "0.006", "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1"}
 PORTS = ("AIRFLOW_PORT", "AIRFLOW_LOG_PORT", "MLFLOW_PORT", "FEAST_UI_PORT")
 
 
@@ -37,7 +38,7 @@ def environment(tmp_path_factory, environment_of) -> Iterator[dict[str, str]]:
     """Give this process, and all that it starts, env.sh's settings on a fresh folder and free ports."""
     var = tmp_path_factory.mktemp("product") / "var"
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment_of(var, **_free_ports()).items():
+        for name, value in environment_of(var, **_free_ports(), **SHORT_WAITS).items():
             patch.setenv(name, value)
         yield dict(os.environ)
 

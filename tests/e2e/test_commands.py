@@ -2,10 +2,8 @@
 
 import json
 import re
-import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +19,8 @@ COMMANDS = {
     "feast apply": "cd feature_repo && feast apply",
     "feast feature-views list": "cd feature_repo && feast feature-views list",
     "feast materialize": "cd feature_repo && feast materialize 2020-01-01T00:00:00 2020-01-02T00:00:00",
+    "lineage": "python -m training lineage never_married/1",
+    "reproduce": "python -m training reproduce never_married/1",
     "notebook": f"{sys.executable} -W ignore -c '{NOTEBOOK}'",
 }
 
@@ -50,7 +50,7 @@ def test_mlflow_and_feast_serve_their_pages(up, environment):
     mlflow = f"http://127.0.0.1:{environment['MLFLOW_PORT']}"
     assert "MLflow" in requests.get(mlflow, timeout=30).text
     found = requests.get(f"{mlflow}/api/2.0/mlflow/registered-models/get", params={"name": "never_married"}, timeout=30)
-    assert found.json()["registered_model"]["aliases"][0]["alias"] == "champion"
+    assert "champion" in {alias["alias"] for alias in found.json()["registered_model"]["aliases"]}
     assert "Feast" in requests.get(f"http://127.0.0.1:{environment['FEAST_UI_PORT']}", timeout=30).text
 
 
@@ -81,53 +81,17 @@ def test_readme_notebook_lines_give_the_dags_scores(printed):
     assert "0.8390 ± 0.0030" in printed["notebook"]
 
 
-def test_champion_serves_feature_rows_over_http(up, environment, tmp_path):
-    command = [
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        "models:/never_married@champion",
-        "--env-manager",
-        "local",
-        "--port",
-        "0",
-    ]
-    command[-1] = port = _free_port()
-    with (tmp_path / "serve.log").open("w") as log:
-        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 120
-        while not _answers(f"http://127.0.0.1:{port}/ping"):
-            assert server.poll() is None, (tmp_path / "serve.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-        row = {
-            "age": 19, "workclass": "Private", "education": "HS-grad", "occupation": "Sales", "race": "White",
-            "sex": "Male", "capital_gain": 0, "capital_loss": 0, "hours_per_week": 20,
-            "native_country": "United-States", "income_bracket": "<=50K",
-        }  # fmt: skip
-        scored = requests.post(f"http://127.0.0.1:{port}/invocations", json={"dataframe_records": [row]}, timeout=30)
-        answer = scored.json()["predictions"][0]
-        assert answer["prediction"] is True
-        assert 0.5 < answer["probability"] < 1
-        del row["age"]
-        refused = requests.post(f"http://127.0.0.1:{port}/invocations", json={"dataframe_records": [row]}, timeout=30)
-        assert refused.status_code == 400
-        assert "age" in refused.text
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
-def _answers(page: str) -> bool:
-    try:
-        return requests.get(page, timeout=5).ok
-    except requests.ConnectionError:
-        return False
+def test_a_version_is_explained_and_made_again(printed):
+    chain = printed["lineage"]
+    for link in (
+        "source",
+        "snapshot",
+        "view census",
+        "service never_married",
+        "training set",
+        "asset event",
+        "MLflow run",
+    ):
+        assert re.search(rf"^{link} ", chain, re.MULTILINE), link
+    assert "there was no champion" in chain
+    assert "never_married version 1: identical, encoders and trees" in printed["reproduce"]

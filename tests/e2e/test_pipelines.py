@@ -1,9 +1,11 @@
+import re
 import time
 
 import pytest
 import requests
 from mlflow import MlflowClient
 
+from training import aliases
 from training.models import never_married
 from training.register import champion
 
@@ -45,8 +47,8 @@ def test_gate_below_the_minimum_skips_fit_register_and_promote(up, finished, reg
     before = champion(registry, never_married).version
     run = up.trigger(TRAIN, min_accuracy=0.99)
     states = finished(TRAIN, run)
-    assert states == dict.fromkeys(["training_set", "cross_validate", "gate"], "success") | dict.fromkeys(
-        ["fit", "register", "promote"], "skipped"
+    assert states == dict.fromkeys(["training_set", "cross_validate", "gate", "report"], "success") | dict.fromkeys(
+        ["fit", "register", "needs_approval", "approval", "promote"], "skipped"
     )
     reason = "accuracy 0.8390 is below the minimum of 0.9900"
     assert reason in str(up.log(TRAIN, run, "fit"))
@@ -64,11 +66,15 @@ def test_force_publishes_the_same_content_anew_and_trains_on_it(up, finished, re
     assert set(finished(PUBLISH, run).values()) == {"success"}
     while not (trained := up.started_by(TRAIN, run)):
         time.sleep(0.3)
-    assert set(finished(TRAIN, trained).values()) == {"success"}
+    states = finished(TRAIN, trained)
+    assert states.pop("approval") == "skipped"
+    assert set(states.values()) == {"success"}
     after = champion(registry, never_married)
     assert int(after.version) == before + 1
     assert after.tags["pipeline_run"] == trained
     assert after.tags["snapshot.run"] == run
+    assert re.fullmatch(rf"census_features at \S+ by {PUBLISH} run {re.escape(run)}", after.tags["asset.event"])
+    assert aliases.history(registry, "never_married")[-1].by == trained
 
 
 @pytest.mark.parametrize("conf", [{"min_accuracy": 1.5}, {"min_accuracy": "high"}])

@@ -105,7 +105,12 @@ def card(facts: Facts) -> str:
 
 def link(experiment_id: str, run_id: str) -> str:
     """Return a Markdown link to a run's report, for descriptions on MLflow's pages."""
-    return f"[Report](#/experiments/{experiment_id}/runs/{run_id}/artifacts/{PAGE_ARTIFACT})"
+    return f"[Report]({place(experiment_id, run_id)})"
+
+
+def place(experiment_id: str, run_id: str) -> str:
+    """Return where on MLflow's pages a run's report is, below the address of its server."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{PAGE_ARTIFACT}"
 
 
 def _rendered(template: str, facts: Facts, **more: Any) -> str:

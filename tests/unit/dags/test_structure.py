@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -84,11 +84,10 @@ def test_the_edges_are_exactly_these(dag: Any):
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == EDGES[dag.dag_id]
 
 
-def test_publishing_runs_daily_and_training_when_features_were_published(bag: Any):
+def test_training_runs_when_features_were_published(bag: Any):
     from airflow.sdk import Asset
 
     features = Asset("census_features", uri="feast://census/census", group="features")
-    assert bag.dags["publish_features"].schedule == "@daily"
     assert all(bag.dags[name].schedule == features for name in TRAININGS)
     outlets = {
         (dag.dag_id, task.task_id): [asset.uri for asset in task.outlets]
@@ -101,6 +100,24 @@ def test_publishing_runs_daily_and_training_when_features_were_published(bag: An
         ("train_never_married", "promote"): ["mlflow://never_married/champion"],
         ("train_high_income", "promote"): ["mlflow://high_income/champion"],
     }
+
+
+def test_publishing_runs_daily_and_never_at_once_when_it_is_switched_on(bag: Any):
+    """Not even a minute after the expression's last instant: that run would stand beside the first one asked for."""
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import TimeRestriction
+
+    from assets import cron
+
+    assert bag.dags["publish_features"].schedule == cron("@daily")
+    assert cron(None) is None
+    now = datetime.now(UTC)
+    last = now - timedelta(minutes=1)
+    timetable = coerce_to_core_timetable(cron(f"{last.minute} {last.hour} * * *"))
+    first = timetable.next_dagrun_info(
+        last_automated_data_interval=None, restriction=TimeRestriction(earliest=None, latest=None, catchup=False)
+    )
+    assert now + timedelta(hours=23) < first.run_after
 
 
 def test_scoring_follows_new_features_and_each_new_champion(bag: Any):
