@@ -6,7 +6,7 @@ WITH_ENV := . ./env.sh &&
 UV := .venv/.uv/bin/uv
 PACKAGES := data_engineering training local feature_repo
 
-.PHONY: help demo up shell test lint types unit e2e restarts bench test-browser screenshots lock clean
+.PHONY: help demo up shell test lint types unit e2e faults bench test-browser screenshots lock clean
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -31,12 +31,13 @@ types: .venv/.dev
 	.venv/bin/mypy $(PACKAGES)
 
 unit: .venv/.dev
-	$(WITH_ENV) pytest -n 2 --dist loadfile tests/unit tests/faults
+	$(WITH_ENV) pytest -n 2 --dist loadfile -m 'not sweep' tests/unit tests/faults
 
 e2e: .venv/.dev
 	$(WITH_ENV) pytest tests/e2e --ignore tests/e2e/test_restarts.py
 
-restarts: .venv/.dev ## Kill a scheduler and a whole demo, and have the next demo complete the work. 4 minutes, so not in `test`.
+faults: .venv/.dev ## Kill each step at many more points, Airflow's programs and a whole demo. 9 minutes, so not in `test`.
+	$(WITH_ENV) pytest -n 2 -m sweep tests/unit tests/faults
 	$(WITH_ENV) pytest tests/e2e/test_restarts.py
 
 bench: .venv/.dev ## Measure what it costs: orchestration, cross-validation, clean and publish. 4-10 minutes.

@@ -14,6 +14,7 @@ from local.airflow_api import password
 WIDTH, HEIGHT = 1400, 900
 SECONDS = 60_000  # for a page to show something, in Playwright's milliseconds
 RUN_SECONDS = 300_000  # for a run to end
+TASKS = {"publish_features": 7, "train_never_married": 9}
 SWITCHES = (
     "--no-sandbox",  # chromium refuses to run as root with it, as in a container
     "--disable-gpu",
@@ -57,6 +58,7 @@ class Airflow:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.base = f"http://127.0.0.1:{os.environ['AIRFLOW_PORT']}"
+        self.tasks = 0  # of the DAG that is open
 
     def login(self) -> None:
         """Log in as admin through the login page."""
@@ -68,6 +70,7 @@ class Airflow:
 
     def open(self, dag: str) -> None:
         """Open a DAG's page."""
+        self.tasks = TASKS[dag]
         self.page.goto(f"{self.base}/dags/{dag}")
         self.page.get_by_role("heading", name=dag).wait_for()
 
@@ -100,12 +103,12 @@ class Airflow:
         """Wait until the run of this page has ended; return the state of each task, and of the run as ''."""
         over = self.page.get_by_test_id("state-badge").filter(has_text=re.compile("^(Success|Failed)$"))
         rows = self.page.locator("tbody tr")
-        expect(rows).to_have_count(6)
+        expect(rows).to_have_count(self.tasks)
         header = self.page.locator("tbody").locator("xpath=preceding::*[@data-testid='state-badge']").last
         expect(header).to_have_text(re.compile("Success|Failed"), timeout=RUN_SECONDS)
         self.page.reload()
         over.first.wait_for()
-        expect(rows).to_have_count(6)
+        expect(rows).to_have_count(self.tasks)
         states = {
             row.locator("a").first.inner_text(): row.get_by_test_id("state-badge").inner_text() for row in rows.all()
         }

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(900)  # the first test starts the product: a de
 def test_the_published_features_are_a_run_in_which_every_task_succeeded(airflow: Airflow):
     airflow.open_latest_run("publish_features")
     assert airflow.ended() == dict.fromkeys(
-        ["", "extract", "clean", "validate", "publish", "materialize", "verify"], "Success"
+        ["", "extract", "clean", "validate", "publish", "materialize", "verify", "prune"], "Success"
     )
 
 
@@ -22,15 +22,19 @@ def test_a_minimum_of_99_percent_entered_in_the_form_skips_what_the_gate_guards(
     airflow.open("train_never_married")
     airflow.open_form(min_accuracy=0.99)
     airflow.submit()
-    done = dict.fromkeys(["", "training_set", "cross_validate", "gate"], "Success")
-    assert airflow.ended() == done | dict.fromkeys(["fit", "register", "promote"], "Skipped")
+    done = dict.fromkeys(["", "training_set", "cross_validate", "gate", "report"], "Success")
+    assert airflow.ended() == done | dict.fromkeys(
+        ["fit", "register", "needs_approval", "approval", "promote"], "Skipped"
+    )
 
 
 def test_force_switched_on_in_the_form_registers_a_new_champion(airflow: Airflow, mlflow: MLflow, page: Page):
     airflow.open("train_never_married")
     airflow.open_form(min_accuracy=0.5, force=True)
     airflow.submit()
-    assert set(airflow.ended().values()) == {"Success"}
+    states = airflow.ended()
+    assert states.pop("approval") == "Skipped"
+    assert set(states.values()) == {"Success"}
     mlflow.open_version("never_married", 2)
     expect(page.get_by_text(re.compile(r"^\W*champion$")).first).to_be_visible()
     for name, value in {"feast.feature_view": "census", "min_accuracy": "0.5", "gate": "passed"}.items():

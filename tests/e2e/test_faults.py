@@ -1,6 +1,7 @@
 """Airflow's own task processes killed in mid-run, and two runs asked for at once."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from local.airflow_api import DONE
+from training import aliases
 from training.models import never_married
 from training.register import champion, versions
 
@@ -36,26 +38,32 @@ def kill(up):
     return when_running
 
 
-def test_killed_tasks_are_tried_again_and_both_pipelines_end_as_undisturbed_ones_do(up, finished, kill, environment):
+def test_two_runs_at_once_with_tasks_killed_end_as_undisturbed_ones_do(up, finished, kill, environment):
+    """The first is forced, and its tasks and its training's are killed; the second waits and finds nothing new."""
     client = MlflowClient(environment["MLFLOW_TRACKING_URI"])
     before = len(versions(client, never_married))
-    published = up.trigger(PUBLISH, force=True)
+    published, second = up.trigger(PUBLISH, force=True), up.trigger(PUBLISH)
     kill(PUBLISH, published, "extract", 0.2)
     kill(PUBLISH, published, "materialize", 1.0)
     assert set(finished(PUBLISH, published).values()) == {"success"}
-    deadline = time.monotonic() + 60
-    while not (trained := up.started_by(TRAIN, published)):
-        assert time.monotonic() < deadline
+    trained = started_by(up, published)
     kill(TRAIN, trained, "cross_validate", 0.5)
     kill(TRAIN, trained, "fit", 0.3)
     assert finished(TRAIN, trained) == TRAINED
     tries = {task["task_id"]: task["try_number"] for run in ((PUBLISH, published), (TRAIN, trained))
              for task in up.tasks(*run)}  # fmt: skip
     assert {task for task, number in tries.items() if number > 1} == {"extract", "materialize", "cross_validate", "fit"}
+
+    states = finished(PUBLISH, second)
+    assert states["publish"] == states["materialize"] == states["verify"] == "skipped"
+    assert up.run(PUBLISH, second)["start_date"] >= up.run(PUBLISH, published)["end_date"]
+
     after = champion(client, never_married)
     assert len(versions(client, never_married)) == before + 1
-    assert after.tags["pipeline_run"] == trained
-    assert after.tags["snapshot.run"] == published
+    assert (after.tags["pipeline_run"], after.tags["snapshot.run"]) == (trained, published)
+    event = rf"census_features at \S+ by {PUBLISH} run {re.escape(published)}"
+    assert re.fullmatch(event, after.tags["asset.event"])
+    assert aliases.history(client, "never_married")[-1].by == trained
     assert after.tags["accuracy"] == client.get_model_version("never_married", "1").tags["accuracy"]
     experiment = client.get_experiment_by_name("never_married").experiment_id
     (run,) = client.search_runs([experiment], f"tags.pipeline_run = '{trained}'")
@@ -64,20 +72,15 @@ def test_killed_tasks_are_tried_again_and_both_pipelines_end_as_undisturbed_ones
     check_nothing_half_done(environment)
 
 
+def started_by(up, published: str) -> str:
+    deadline = time.monotonic() + 60
+    while not (trained := up.started_by(TRAIN, published)):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    return trained
+
+
 def check_nothing_half_done(environment: dict[str, str]) -> None:
     folder = Path(environment["DATA_LAKE"])
-    predictions = Path(environment["TRAINING_PREDICTIONS"])  # may be at work this moment
-    assert [path for path in folder.rglob(".*") if predictions not in path.parents] == []
+    assert list(folder.rglob(".*")) == []
     assert [batch for batch in folder.glob("staging/*") if not (batch / "manifest.json").exists()] == []
-
-
-def test_of_two_runs_asked_for_at_once_the_second_waits_and_finds_nothing_new(up, finished):
-    first, second = up.trigger(PUBLISH, force=True), up.trigger(PUBLISH)
-    assert set(finished(PUBLISH, first).values()) == {"success"}
-    states = finished(PUBLISH, second)
-    assert states["publish"] == states["materialize"] == states["verify"] == "skipped"
-    assert up.run(PUBLISH, second)["start_date"] >= up.run(PUBLISH, first)["end_date"]
-    deadline = time.monotonic() + 60
-    while not (trained := up.started_by(TRAIN, first)):
-        assert time.monotonic() < deadline
-    assert finished(TRAIN, trained) == TRAINED

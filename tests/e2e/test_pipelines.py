@@ -1,11 +1,7 @@
-import re
-import time
-
 import pytest
 import requests
 from mlflow import MlflowClient
 
-from training import aliases
 from training.models import never_married
 from training.register import champion
 
@@ -58,23 +54,6 @@ def test_gate_below_the_minimum_skips_fit_register_and_promote(up, finished, reg
     assert logged.data.tags["gate.reason"] == reason
     assert reason in logged.data.tags["mlflow.note.content"]
     assert champion(registry, never_married).version == before
-
-
-def test_force_publishes_the_same_content_anew_and_trains_on_it(up, finished, registry):
-    before = int(champion(registry, never_married).version)
-    run = up.trigger(PUBLISH, force=True)
-    assert set(finished(PUBLISH, run).values()) == {"success"}
-    while not (trained := up.started_by(TRAIN, run)):
-        time.sleep(0.3)
-    states = finished(TRAIN, trained)
-    assert states.pop("approval") == "skipped"
-    assert set(states.values()) == {"success"}
-    after = champion(registry, never_married)
-    assert int(after.version) == before + 1
-    assert after.tags["pipeline_run"] == trained
-    assert after.tags["snapshot.run"] == run
-    assert re.fullmatch(rf"census_features at \S+ by {PUBLISH} run {re.escape(run)}", after.tags["asset.event"])
-    assert aliases.history(registry, "never_married")[-1].by == trained
 
 
 @pytest.mark.parametrize("conf", [{"min_accuracy": 1.5}, {"min_accuracy": "high"}])

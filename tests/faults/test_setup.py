@@ -39,7 +39,7 @@ def test_without_feast_apply_both_areas_say_to_run_it(store, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "difference"),
     [
-        ('name="age_bin", dtype=Int64', 'name="age_group", dtype=Int64', "lacks age_bin, which is published"),
+        ('"age_bin"', '"age_group"', "lacks age_bin, which is published"),
         (
             '        Field(name="snapshot_id"',
             '        Field(name="height", dtype=Int64),\n        Field(name="snapshot_id"',

@@ -211,8 +211,8 @@ def test_a_removal_that_fails_takes_nothing_away(publisher):
 @pytest.mark.parametrize(
     ("module", "name", "nth"),
     [
-        ("data_engineering.prune", "unmark", 1),
-        ("data_engineering.prune", "_removed", 2),
+        pytest.param("data_engineering.prune", "unmark", 1, marks=pytest.mark.sweep),
+        pytest.param("data_engineering.prune", "_removed", 2, marks=pytest.mark.sweep),
         ("data_engineering.prune", "discard", 1),
     ],
 )
@@ -392,7 +392,7 @@ def test_the_samples_of_a_broken_contract_forget_the_person(publisher):
 @pytest.mark.parametrize(
     ("module", "name", "nth"),
     [
-        ("data_engineering.erasures", "begun", 1),
+        pytest.param("data_engineering.erasures", "begun", 1, marks=pytest.mark.sweep),
         ("data_engineering.erase", "rewrite", 3),
         ("data_engineering.online_rows", "remove", 1),
     ],

@@ -47,6 +47,7 @@ def answer(up, run: str, option: str) -> None:
 
 def test_a_promotion_waits_for_a_person_and_without_an_answer_or_with_no_there_is_none(up, environment, aliases):
     up.unpause(DAG)
+    up.unpause("score_people")
     run = up.trigger(DAG, require_approval=True)
     until(lambda: state(up, run, "approval") == "awaiting_input")
     question = up.call("GET", f"/dags/{DAG}/dagRuns/{run}/taskInstances/approval/-1/hitlDetails")
