@@ -154,7 +154,7 @@ def test_a_record_edited_by_hand_is_shown_and_stops_moves(client: MlflowClient, 
 def contend(uri: str, version: str, together: Barrier, outcomes) -> None:
     """Move to `version` at the instant at which another process moves to its own, and so again; put what came of it."""
     client = MlflowClient(uri)
-    for _ in range(5):
+    for _ in range(3):
         together.wait()
         try:
             move(client, version, "3")
@@ -176,10 +176,10 @@ def test_two_processes_at_once(client: MlflowClient, settings):
         process.start()
     for process in contenders:
         process.join()
-    found = [outcomes.get() for process in contenders for _ in range(5) if process.exitcode == 0]
+    found = [outcomes.get() for process in contenders for _ in range(3) if process.exitcode == 0]
     losers = [text for text in found if text not in {"1", "2"}]
-    assert len(found) == 10
-    assert 1 <= len(losers) <= 5
+    assert len(found) == 6
+    assert 1 <= len(losers) <= 3
     assert all(
         re.search(r"the champion is version [12] now, and was \d when version [12] was", text) for text in losers
     )
