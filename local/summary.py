@@ -17,6 +17,8 @@ from training import dataset, register, report, tracking
 from training.models import never_married
 from training.settings import Settings
 
+REPORT = "report, in make up"
+
 
 def newest_snapshot() -> str:
     """Return the id of the newest verified snapshot."""
@@ -33,14 +35,12 @@ def show(console: Console, api: AirflowAPI, runs: dict[str, str]) -> None:
     table = Table(box=None, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in {
-        **_data(),
-        **_model(runs.get("train_never_married")),
-        **_person(),
-        **_seconds(api, runs),
-    }.items():
+    facts = {**_data(), **_model(runs.get("train_never_married")), **_person(), **_seconds(api, runs)}
+    address = facts.pop(REPORT)
+    for name, value in facts.items():
         table.add_row(name, value)
     console.print(table)
+    console.print(f" [bold]{REPORT}[/] {address}")  # in the table it would be folded, and be no link any more
 
 
 def _data() -> dict[str, str]:
@@ -75,7 +75,7 @@ def _model(pipeline_run: str | None) -> dict[str, str]:
     if best:
         found["model"] = f"{best.name} version {best.version}, alias {register.CHAMPION}"
     where = report.place(run.info.experiment_id, run.info.run_id)
-    return found | {"report": f"http://127.0.0.1:{os.environ['MLFLOW_PORT']}/{where}, while make up runs"}
+    return found | {REPORT: f"http://127.0.0.1:{os.environ['MLFLOW_PORT']}/{where}"}
 
 
 def _person() -> dict[str, str]:

@@ -27,7 +27,7 @@ def test_demo_goes_from_the_source_file_to_a_registered_model(first_demo):
         r"gate +passed: accuracy 0\.8390 reaches the minimum of 0\.8000",
         r"champion +yes: beats the best baseline, logistic regression with 0\.8285, by \+0\.0105 \(p = ",
         r"model +never_married version 1, alias champion",
-        r"report +http://127\.0\.0\.1:\d+/#/experiments/\d+/runs/[0-9a-f]+/artifacts/report/report\.html",
+        r"report, in make up http://127\.0\.0\.1:\d+/#/experiments/\d+/runs/[0-9a-f]+/artifacts/report/report\.html",
         r"python -m training reproduce never_married@champion",
         r"prediction +never_married is (yes|no), probability 0\.\d{3}",
         r"make up",

@@ -40,6 +40,7 @@ def asked_again(up, run: str) -> None:
 
 
 def answer(up, run: str, option: str) -> None:
+    time.sleep(2)  # Airflow 3.3 fails a task that is answered before it has noted that the process which asked ended
     path = f"/dags/{DAG}/dagRuns/{run}/taskInstances/approval/-1/hitlDetails"
     up.call("PATCH", path, json={"chosen_options": [option], "params_input": {}})
     until(lambda: up.run(DAG, run)["state"] in DONE)

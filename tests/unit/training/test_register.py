@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from training import aliases, register as registry, steps, tracking
+from training import aliases, register as registry, steps, tracking, trial
 from training.errors import TrainingError
 from training.gate import Evaluation, Opponent, Rules, decide
 from training.models import never_married
@@ -21,6 +22,7 @@ from training.register import CHALLENGER, CHAMPION
 from training.settings import Settings
 
 MODEL = never_married.name
+ALIAS_CALLS = ("set_registered_model_alias", "delete_registered_model_alias")
 GOOD, LESS, BEST = [0.85] * 14 + [0.86], [0.84] * 14 + [0.85], [0.87] * 14 + [0.88]
 
 
@@ -228,6 +230,37 @@ def test_a_record_of_another_run_is_refused(mlflow_: Registry):
     with pytest.raises(TrainingError, match=r"^never_married version 3: its tags or its run's decision do not follow"):
         mlflow_.promote(bad)
     assert mlflow_.alias(CHAMPION) == before
+
+
+def test_a_registry_that_cannot_be_reached_at_some_call_leaves_the_alias_until_the_last(mlflow_: Registry, monkeypatch):
+    """Each try fails at a later call than the one before, until one has none left to fail at."""
+    version, calls = mlflow_.version(), Counter[str]()
+    monkeypatch.setattr(trial, "check", lambda *_: None)  # it has seconds and tests of its own
+    reached: list[str] = []
+
+    def failing(name: str, call: Any) -> Any:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            calls["left"] -= 1
+            if not calls["left"]:
+                reached.append(name)
+                raise ConnectionError("no MLflow answers")
+            return call(*arguments, **options)
+
+        return counted
+
+    for name in ("get_model_version", "get_registered_model", "set_registered_model_tag", *ALIAS_CALLS):
+        monkeypatch.setattr(MlflowClient, name, failing(name, getattr(MlflowClient, name)))
+    for last in range(1, 30):
+        calls["left"] = last
+        try:
+            assert mlflow_.promote(version)
+        except ConnectionError:
+            calls["left"] = -1
+            assert mlflow_.alias(CHAMPION) == (version if "set_registered_model_alias" in reached[:-1] else None)
+        else:
+            break
+    assert set(reached) >= {"get_model_version", "get_registered_model", "set_registered_model_tag", *ALIAS_CALLS}
+    assert (mlflow_.alias(CHAMPION), mlflow_.alias(CHALLENGER)) == (version, None)
 
 
 @pytest.mark.parametrize("by_hand", ["alias", "version"])
