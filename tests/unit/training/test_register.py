@@ -262,7 +262,8 @@ def test_a_registry_that_cannot_be_reached_at_some_call_leaves_the_alias_until_t
             assert mlflow_.alias(CHAMPION) == (version if "set_registered_model_alias" in done else None)
         else:
             break
-    assert set(reached) >= {"get_model_version", "get_registered_model", "set_registered_model_tag", *ALIAS_CALLS}
+    moving = {"get_model_version", "get_registered_model", "set_registered_model_tag", "set_registered_model_alias"}
+    assert set(reached) == moving  # a try after the alias moved has no more than the challenger's to take away
     assert (mlflow_.alias(CHAMPION), mlflow_.alias(CHALLENGER)) == (version, None)
 
 
