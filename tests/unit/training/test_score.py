@@ -132,6 +132,7 @@ def test_a_service_that_lacks_what_the_champion_needs_is_told(publisher, setting
     assert files() == []
 
 
+@pytest.mark.sweep
 def test_what_is_killed_while_it_writes_leaves_nothing_to_see_and_the_next_completes_it(
     publisher, settings, crowned, files
 ):
