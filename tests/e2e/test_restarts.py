@@ -47,7 +47,7 @@ def program_of(demo: subprocess.Popen[bytes], name: str) -> psutil.Process:
 
 @pytest.mark.timeout(900)
 def test_a_demo_stopped_by_dead_programs_and_by_its_own_death_is_completed_by_the_next(demo, own_folder):
-    for name, until in (("scheduler", "done    clean"), ("api-server", "done    materialize")):
+    for name, until in (("scheduler", "done    clean"), ("api-server", "Airflow is up")):
         program, output = demo(until)
         program_of(program, name).send_signal(signal.SIGKILL)
         assert program.wait(timeout=60) == 1
