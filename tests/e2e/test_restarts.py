@@ -42,7 +42,8 @@ def demo(own_folder, tmp_path):
 
 
 def program_of(demo: subprocess.Popen[bytes], name: str) -> psutil.Process:
-    return next(child for child in psutil.Process(demo.pid).children() if name in " ".join(child.cmdline()))
+    commands = ((child, " ".join(child.cmdline())) for child in psutil.Process(demo.pid).children())
+    return next(child for child, command in commands if name in command.replace("_", "-"))  # Airflow renames some
 
 
 @pytest.mark.timeout(900)
