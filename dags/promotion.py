@@ -25,7 +25,7 @@ PARAMS = {
 
 
 def rules(context: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of `training.gate.Rules` that a run's Params set."""
+    """Return the fields of `training.records.Rules` that a run's Params set."""
     names = ("min_accuracy", "policy", "worst_lift", "largest_gap")
     return {**{name: context["params"][name] for name in names}, "force": forced(context)}
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from data_engineering import lake
 from local.airflow_api import AirflowAPI
-from training import dataset, register, report, tracking
+from training import features, register, report, tracking
 from training.models import never_married
 from training.settings import Settings
 
@@ -22,7 +22,7 @@ REPORT = "report, in make up"
 
 def newest_snapshot() -> str:
     """Return the id of the newest verified snapshot."""
-    return dataset.snapshot(FeatureStore())["snapshot_id"]
+    return features.snapshot(FeatureStore())["snapshot_id"]
 
 
 def champion() -> ModelVersion | None:

@@ -3,9 +3,8 @@
 import hashlib
 import json
 import logging
-import warnings
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
-from feast import FeatureService, FeatureStore
-from feast.types import FeastType, PrimitiveFeastType
+from feast import FeatureStore
+from feast.types import PrimitiveFeastType
 
+from training import features
 from training.errors import TrainingError
+from training.features import KEY, SLICES, SNAPSHOT
 from training.files import committed
 from training.models import ModelEntry
 
 log = logging.getLogger(__name__)
 
-KEY = "person_id"
-SNAPSHOT = "snapshot_id"
 NOTE = b"training_set"
-AGE_BIN = "age_bin"
-# By what a model's scores are broken down; columns that its inputs lack come with the training service.
-SLICES = ("sex", "race", AGE_BIN, "native_country", "education")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +68,10 @@ def pull(entry: ModelEntry, store: FeatureStore, as_of: datetime | None = None, 
     `holdout_share` of the persons, chosen by a digest of their keys and so always the same ones, are held out: the
     table has them too, and the note's digest is of the others alone.
     """
-    check_registered(entry, store)
-    mark = snapshot(store, as_of)
-    table = features(store, mark, store.get_feature_service(entry.training_service))
-    declared = inputs(entry, store)
+    features.check_registered(entry, store)
+    mark = features.snapshot(store, as_of)
+    table = features.historical(store, mark, store.get_feature_service(entry.training_service))
+    declared = features.inputs(entry, store)
     names = [name for name in table.column_names if name in declared]
     texts = [name for name, dtype in declared.items() if dtype == PrimitiveFeastType.STRING]
     return noted(table, mark, names, texts, holdout_share)
@@ -89,20 +85,6 @@ def noted(table: pa.Table, mark: dict[str, str], inputs: list[str], texts: list[
     return table.replace_schema_metadata({NOTE: json.dumps(note)})
 
 
-def features(store: FeatureStore, mark: dict[str, str], wanted: FeatureService | list[str]) -> pa.Table:
-    """Return the features that a service or references name, of a marked snapshot's persons at its event time.
-
-    Rows are ordered by `person_id`.
-
-    Raises:
-        TrainingError: a value is missing or not finite.
-    """
-    found = store.get_historical_features(persons(store, mark), wanted).to_arrow()
-    table = found.drop(["event_timestamp"]).sort_by(KEY)
-    check_values(table, mark[SNAPSHOT])
-    return table
-
-
 def extended(store: FeatureStore, dataset: TrainingSet, names: list[str]) -> TrainingSet:
     """Return a training set with more inputs: features of its view that its model's service does not name.
 
@@ -113,47 +95,12 @@ def extended(store: FeatureStore, dataset: TrainingSet, names: list[str]) -> Tra
     known = {field.name: field.dtype for field in store.get_feature_view(view).features}
     if unknown := sorted(set(names) - set(known)):
         raise TrainingError(f"it needs {', '.join(unknown)}, which feature view {view} no longer has")
-    table = features(store, dataset.lineage, [f"{view}:{name}" for name in names])
+    table = features.historical(store, dataset.lineage, [f"{view}:{name}" for name in names])
     if dataset.holdout_share:
         table = table.filter(_learned(table, dataset.holdout_share))
     more = [name for name in names if known[name] == PrimitiveFeastType.STRING]
     inputs_ = dataset.inputs.join(table.select(names).to_pandas())
     return replace(dataset, inputs=inputs_, text_columns=(*dataset.text_columns, *more))
-
-
-def check_values(table: pa.Table, snapshot_id: str) -> None:
-    """Raise TrainingError if a value is missing or is not a finite number."""
-    for name in table.column_names:
-        column, what = table[name], name
-        usable = column.is_valid()
-        if pa.types.is_floating(column.type):
-            usable, what = pc.is_finite(column), f"finite {name}"
-        if unusable := len(column) - (pc.sum(usable).as_py() or 0):
-            raise TrainingError(
-                f"snapshot {snapshot_id}: {unusable:,} of {len(table):,} persons have no {what}: "
-                "run publish_features again"
-            )
-
-
-def check_registered(entry: ModelEntry, store: FeatureStore) -> None:
-    """Raise TrainingError unless Feast's registry has the model's services with all that a training needs of them."""
-    columns = {
-        service.name: {feature.name for view in service.feature_view_projections for feature in view.features}
-        for service in store.list_feature_services()
-    }
-    for name in (entry.inference_service, entry.training_service):
-        if name not in columns:
-            raise TrainingError(
-                f"feature service {name} is not in the registry of project {store.project!r}: "
-                "run `feast apply` in feature_repo"
-            )
-    wanted = {*columns[entry.inference_service], *SLICES, entry.label, SNAPSHOT}
-    if different := sorted(wanted ^ columns[entry.training_service]):
-        does = "lacks" if different[0] in wanted else "has, and training does not expect,"
-        raise TrainingError(
-            f"feature service {entry.training_service} in the registry of project {store.project!r} {does} "
-            f"{different[0]}: run `feast apply` in feature_repo"
-        )
 
 
 def parse(entry: ModelEntry, table: pa.Table) -> TrainingSet:
@@ -190,26 +137,6 @@ def _learned(table: pa.Table, holdout_share: float) -> pa.Array:
     )
 
 
-def snapshot(store: FeatureStore, as_of: datetime | None = None) -> dict[str, str]:
-    """Return what Feast's registry says of the newest verified snapshot, not later than `as_of` if that is given."""
-    marks = [dataset.tags for dataset in store.list_saved_datasets(tags={"verified": "true"})]
-    instants = {datetime.fromisoformat(tags["event_timestamp"]): tags for tags in marks}
-    if as_of and not as_of.tzinfo:
-        as_of = as_of.replace(tzinfo=UTC)
-    usable = [instant for instant in instants if as_of is None or instant <= as_of]
-    if not usable:
-        when = f" at {as_of.isoformat()}, the first is of {min(instants).isoformat()}" if as_of and instants else ""
-        raise TrainingError(f"project {store.project} has no verified snapshot{when}: run the DAG publish_features")
-    newest: dict[str, str] = instants[max(usable)]
-    return newest
-
-
-def inputs(entry: ModelEntry, store: FeatureStore) -> dict[str, FeastType]:
-    """Return the type of each input, as the inference service declares them."""
-    service = store.get_feature_service(entry.inference_service)
-    return {field.name: field.dtype for view in service.feature_view_projections for field in view.features}
-
-
 def _digest(table: pa.Table, holdout_share: float) -> str:
     return digest_of((table.filter(_learned(table, holdout_share)) if holdout_share else table).drop([SNAPSHOT]))
 
@@ -222,14 +149,6 @@ def digest_of(table: pa.Table) -> str:
         pa.csv.write_csv(batch, rows, pa.csv.WriteOptions(include_header=False))
         digest.update(rows.getvalue())
     return digest.hexdigest()
-
-
-def persons(store: FeatureStore, mark: dict[str, str]) -> pd.DataFrame:
-    """Return the `person_id` and `event_timestamp` of each person of the snapshot that `mark` is of."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Retrieving datasets is an experimental", RuntimeWarning)
-        found: pd.DataFrame = store.get_saved_dataset(f"{mark['view']}_{mark[SNAPSHOT]}").to_df()
-    return found
 
 
 def save(table: pa.Table, workspace: Path) -> Path:

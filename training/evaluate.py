@@ -19,8 +19,9 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
-from training.dataset import AGE_BIN, TrainingSet
+from training.dataset import TrainingSet
 from training.errors import TrainingError
+from training.features import AGE_BIN
 from training.models import ModelEntry
 
 SPLITS, REPEATS, SEED = 5, 3, 1

@@ -18,8 +18,8 @@ from sklearn.pipeline import Pipeline
 from training import dataset as datasets, evaluate, register as registry, tracking
 from training.dataset import TrainingSet
 from training.errors import TrainingError
-from training.gate import Evaluation, Opponent
 from training.models import ModelEntry
+from training.records import Evaluation, Opponent
 from training.settings import Settings
 
 log = logging.getLogger(__name__)

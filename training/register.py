@@ -15,10 +15,11 @@ from mlflow.models import get_model_info
 from sklearn.pipeline import Pipeline
 
 from training import aliases, flavor, lineage, tracking, trial
-from training.dataset import inputs
 from training.errors import TrainingError
-from training.gate import Decision, Evaluation, Rules, decide
+from training.features import inputs
+from training.gate import decide
 from training.models import ModelEntry
+from training.records import Decision, Evaluation, Rules
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from mlflow.entities.model_registry import ModelVersion
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from training import dataset as datasets, evaluate, flavor, lineage
-from training.dataset import SNAPSHOT, TrainingSet
+from training import dataset as datasets, evaluate, features, flavor, lineage
+from training.dataset import TrainingSet
 from training.errors import TrainingError
+from training.features import SNAPSHOT
 from training.models import ModelEntry
 
 
@@ -48,7 +49,7 @@ def training_set(store: FeatureStore, found: ModelVersion, inputs: list[str]) ->
     if not marks:
         raise TrainingError(f"{called}: snapshot {tags['snapshot_id']} was pruned, its training set cannot be pulled")
     mark, share = marks[0].tags, float(tags["holdout_share"])
-    table = datasets.features(store, mark, tags["feast.features"].split(","))
+    table = features.historical(store, mark, tags["feast.features"].split(","))
     table = datasets.noted(table, mark, inputs, [], share)
     label, positive = tags["label"].split(" = ", 1)
     dataset = datasets.parse(ModelEntry(found.name, label, positive, tags["question"]), table)

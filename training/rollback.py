@@ -8,9 +8,9 @@ from feast import FeatureStore
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from training import aliases, dataset as datasets, lineage, register as registry, trial
-from training.dataset import KEY
+from training import aliases, features, lineage, register as registry, trial
 from training.errors import TrainingError
+from training.features import KEY
 from training.register import CHALLENGER
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def rollback(  # noqa: PLR0913  who, why and whether by force are no options
 
 def sample(store: FeatureStore, found: ModelVersion, size: int = SAMPLE) -> pd.DataFrame:
     """Return a version's inputs of up to `size` persons of the newest snapshot, as the online store has them now."""
-    persons = datasets.persons(store, datasets.snapshot(store))[KEY]
+    persons = features.persons(store, features.snapshot(store))[KEY]
     chosen = [{KEY: person} for person in persons.iloc[:: max(1, len(persons) // size)]]
     inputs = mlflow.models.get_model_info(f"models:/{found.name}/{found.version}").signature.inputs.input_names()
     references = [name for name in lineage.complete(found)["feast.features"].split(",") if name.split(":")[1] in inputs]

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import FeatureStore
 
-from training import dataset as datasets, register as registry, tracking
-from training.dataset import KEY, SNAPSHOT
+from training import features, register as registry, tracking
 from training.errors import TrainingError
+from training.features import KEY, SNAPSHOT
 from training.files import committed
 from training.models import MODELS, ModelEntry
 from training.settings import Settings
@@ -47,7 +47,7 @@ def score(settings: Settings, model: str) -> dict[str, str]:
     if not champion:
         return {"skipped": f"{model} has no champion"}
     store, version = FeatureStore(), str(champion.version)
-    mark = datasets.snapshot(store)
+    mark = features.snapshot(store)
     path = settings.predictions / model / f"{mark[SNAPSHOT]}-v{version}.parquet"
     if path.exists():
         return {"skipped": f"version {version} has scored snapshot {mark[SNAPSHOT]}"}
@@ -64,7 +64,7 @@ def predictions(store: FeatureStore, entry: ModelEntry, version: str, mark: dict
     champion = mlflow.pyfunc.load_model(f"models:/{entry.name}/{version}").get_raw_model()
     facts = {"model": entry.name, "version": version, SNAPSHOT: mark[SNAPSHOT], "scored_at": datetime.now(UTC)}
     service = store.get_feature_service(entry.inference_service)
-    persons = datasets.persons(store, mark).sort_values(KEY)
+    persons = features.persons(store, mark).sort_values(KEY)
     for start in range(0, len(persons), ROWS):
         found = store.get_historical_features(persons[start : start + ROWS], service).to_arrow().sort_by(KEY)
         if missing := set(champion.columns) - set(found.column_names):

@@ -16,7 +16,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema
 
 from training import flavor
-from training.dataset import KEY
+from training.features import KEY
 from training.models import ModelEntry
 from training.register import CHAMPION
 

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from training.gate import Slice
+from training.records import Slice
 
 COLUMNS = ("sex", "race", "age_bin", "country", "education")
 AGE_BINS = "(16,29], (29,39], (39,49], (49,59], (59,100] as 1 to 5"  # as Feast's view says of age_bin

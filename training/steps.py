@@ -22,9 +22,10 @@ from training import (
     upkeep,
 )
 from training.errors import TrainingError
-from training.gate import Decision, Evaluation, Rules, decide
+from training.gate import decide
 from training.models import MODELS
 from training.opponents import Opponents
+from training.records import Decision, Evaluation, Rules
 from training.register import decided
 from training.settings import Settings
 from training.slices import slices

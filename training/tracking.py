@@ -21,8 +21,8 @@ from training import flavor
 from training.dataset import TrainingSet
 from training.errors import TrainingError
 from training.evaluate import Scores
-from training.gate import Evaluation, Record
 from training.models import ModelEntry
+from training.records import Evaluation, Record
 from training.settings import Settings
 
 R = TypeVar("R", bound=Record)

@@ -9,8 +9,8 @@ from feast.saved_dataset import SavedDataset
 from mlflow import MlflowClient
 
 from training import score
-from training.dataset import KEY, SNAPSHOT
 from training.errors import TrainingError
+from training.features import KEY, SNAPSHOT
 from training.models import ModelEntry
 from training.settings import Settings
 

@@ -15,8 +15,8 @@ from sklearn.pipeline import Pipeline
 
 from training import flavor
 from training.dataset import TrainingSet
-from training.gate import Decision, Evaluation, Rules
 from training.models import ModelEntry
+from training.records import Decision, Evaluation, Rules
 from training.report import charts
 from training.slices import AGE_BINS, calibration_error
 

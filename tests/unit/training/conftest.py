@@ -123,7 +123,7 @@ def registered(publisher: Any, settings: Settings) -> Callable[..., "ModelVersio
     """Return the call that registers a version fitted on the newest snapshot, whose recorded accuracy is given."""
 
     from training import dataset, evaluate, flavor, lineage, register as registry, steps, tracking
-    from training.gate import Evaluation
+    from training.records import Evaluation
 
     def version(run: str = "manual__1", holdout_share: float = 0.0, accuracy: float = 0.9) -> "ModelVersion":
         client, store = tracking.connect(settings), publisher.store

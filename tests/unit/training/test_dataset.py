@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training import dataset as datasets
+from training import dataset as datasets, features
 from training.errors import TrainingError
 from training.models import never_married
 
@@ -170,7 +170,7 @@ def test_a_missing_value_names_column_and_count(publisher):
 def test_a_number_that_is_not_finite_is_refused(value: float | None):
     table = pa.table({"person_id": ["a", "b"], "income": pa.array([1.0, value], "float64")})
     with pytest.raises(TrainingError, match=r"^snapshot s: 1 of 2 persons have no finite income: run"):
-        datasets.check_values(table, "s")
+        features.check_values(table, "s")
 
 
 def test_the_persons_held_out_are_always_the_same_and_no_part_of_the_digest(publisher):

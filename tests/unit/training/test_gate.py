@@ -10,7 +10,8 @@ from hypothesis import given, strategies as st
 from pydantic import ValidationError
 from scipy import integrate
 
-from training.gate import Evaluation, Opponent, Rules, Slice, compare, decide
+from training.gate import compare, decide
+from training.records import Evaluation, Opponent, Rules, Slice
 
 RNG = np.random.default_rng(1)
 NOISE = RNG.normal(0, 0.001, 15)

@@ -16,8 +16,9 @@ from mlflow import MlflowClient
 
 from training import aliases, register as registry, steps, tracking, trial
 from training.errors import TrainingError
-from training.gate import Evaluation, Opponent, Rules, decide
+from training.gate import decide
 from training.models import never_married
+from training.records import Evaluation, Opponent, Rules
 from training.register import CHALLENGER, CHAMPION
 from training.settings import Settings
 

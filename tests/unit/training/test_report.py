@@ -11,8 +11,9 @@ from mlflow import MlflowClient
 
 from training import evaluate, report, steps, tracking
 from training.dataset import TrainingSet
-from training.gate import Evaluation, Opponent, Rules, decide
+from training.gate import decide
 from training.models import never_married
+from training.records import Evaluation, Opponent, Rules
 from training.report import charts
 from training.settings import Settings
 from training.slices import slices

@@ -16,8 +16,9 @@ from mlflow.exceptions import MlflowException
 
 from training import dataset as datasets, evaluate, register as registry, steps, tracking
 from training.errors import TrainingError
-from training.gate import Decision, Evaluation, Rules, decide
+from training.gate import decide
 from training.models import ModelEntry, never_married
+from training.records import Decision, Evaluation, Rules
 from training.settings import Settings
 from training.slices import slices
 

@@ -49,7 +49,7 @@ def test_the_snapshot_is_pinned_before_its_version_is_there(publisher, settings,
 def test_pins_are_not_taken_for_verified_snapshots(publisher):
     later = publisher.verified(publisher.lines[:290])
     upkeep.pin(publisher.store, never_married, publisher.first)
-    from training.dataset import snapshot
+    from training.features import snapshot
 
     assert snapshot(publisher.store)["snapshot_id"] == later
 
