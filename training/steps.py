@@ -39,7 +39,7 @@ def training_set(
     """Return the path of the training set and the id of the MLflow run that follows it; `event` started the run."""
     entry, client, store = MODELS[model], tracking.connect(settings), FeatureStore()
     table = datasets.pull(entry, store, _instant(as_of) if as_of else None, settings.holdout_share)
-    dataset, path = datasets.parse(entry, table), datasets.save(table, settings.workspace)
+    dataset, path = datasets.parse(entry, table), datasets.save(table, settings.workspace / model)
     tags = {"pipeline_run": run, "asset.event": event, **lineage.tags(settings, entry, store, dataset)}
     return {"path": str(path), "run_id": tracking.start(client, settings, entry, dataset, tags)}
 

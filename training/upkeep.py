@@ -52,7 +52,7 @@ def prune(store: FeatureStore, client: MlflowClient, settings: Settings, *, dry_
     """
     now = datetime.now(UTC)
     before, did = now - timedelta(days=settings.keep_days), "would remove" if dry_run else "removed"
-    files = {path: f"training set {path.name}" for path in sorted(settings.workspace.glob("*.parquet*"))}
+    files = {path: f"training set {path.name}" for path in sorted(settings.workspace.rglob("*.parquet*"))}
     files |= {path: f"predictions {path.parent.name}/{path.name}" for path in _outdated(settings.predictions)}
     for path, called in files.items():
         if path.stat().st_mtime < before.timestamp():

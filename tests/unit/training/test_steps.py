@@ -270,6 +270,20 @@ def test_held_out_persons_are_scored_and_nothing_learns_from_them(publisher, set
     assert len(data.inputs) + len(data.held_out.inputs) == 300
 
 
+def test_two_models_never_share_a_training_sets_file(publisher, settings):
+    """Two services may name the same columns in the same order: one model's label is the other's input."""
+    paths = {
+        model: Path(steps.training_set(settings, model, "scheduled__1", None)["path"])
+        for model in (MODEL, "high_income")
+    }
+    assert {model: path.parent for model, path in paths.items()} == {
+        model: settings.workspace / model for model in paths
+    }
+    sets = {model: datasets.load(steps.MODELS[model], path) for model, path in paths.items()}
+    for model, set_ in sets.items():
+        assert steps.MODELS[model].label not in set_.inputs
+
+
 def test_an_as_of_that_is_no_instant_is_refused(publisher, settings):
     with pytest.raises(TrainingError, match=r"^as_of is 'yesterday': give an instant, such as 2"):
         steps.training_set(settings, MODEL, "manual__1", "yesterday")

@@ -89,6 +89,15 @@ def test_old_training_sets_go(publisher, settings):
     assert list(settings.workspace.iterdir()) == [young]
 
 
+def test_training_sets_of_every_model_are_pruned(publisher, settings):
+    path = settings.workspace / "never_married" / "old.parquet"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    os.utime(path, (0, 0))
+    assert list(upkeep.prune(publisher.store, registry(), settings)) == ["removed training set old.parquet"]
+    assert not path.exists()
+
+
 def test_old_predictions_go_but_for_each_models_newest(publisher, settings):
     names = ["one/2026Z-ab-v9", "one/2026Z-ab-v10", "other/2025Z-cd-v1", "one/2024Z-ef-v1"]  # the last is young
     paths = [settings.predictions / f"{name}.parquet" for name in names]
