@@ -1,14 +1,18 @@
 """Airflow and Feast on this machine, in the order in which they have to come up."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import requests
 
 from local.airflow_api import AirflowAPI
 from local.services import Services, check_free, only_one, port
 
 ENDING_SECONDS = 60.0
+DYING_SECONDS = 1.0  # a program's connections may end before its process can be seen to have ended
 DAGS = ("publish_features", "train_never_married")
 
 
@@ -36,7 +40,12 @@ def running(*more_ports: str) -> Iterator[tuple[Services, AirflowAPI]]:
         for dag in DAGS:
             services.wait(f"DAG {dag}", lambda dag=dag: api.has_dag(dag), seconds=120)  # type: ignore[misc]
             api.unpause(dag)
-        yield services, api
+        try:
+            yield services, api
+        except requests.ConnectionError:
+            time.sleep(DYING_SECONDS)
+            services.check()  # says which program ended, if that is why
+            raise
 
 
 def feature_repo() -> str:
