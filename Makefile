@@ -36,12 +36,12 @@ unit: .venv/.dev
 e2e: .venv/.dev
 	$(WITH_ENV) pytest tests/e2e --ignore tests/e2e/test_restarts.py
 
-faults: .venv/.dev ## Kill each step at many more points, Airflow's programs and a whole demo. 9 minutes, so not in `test`.
+faults: .venv/.dev ## Kill each step at many more points, Airflow's programs and a whole demo. 5 minutes, so not in `test`.
 	$(WITH_ENV) pytest -n 2 -m sweep tests/unit tests/faults
 	$(WITH_ENV) pytest tests/e2e/test_restarts.py
 
 bench: .venv/.dev ## Measure what it costs: orchestration, cross-validation, clean and publish. 4-10 minutes.
-	@.venv/bin/python tests/benchmarks
+	@PYTHONPATH=. .venv/bin/python tests/benchmarks
 
 test-browser: .venv/.dev ## Click through the pages in headless chromium, which has to be installed.
 	$(WITH_ENV) pytest tests/browser

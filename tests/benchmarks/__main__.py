@@ -1,15 +1,16 @@
 """`make bench`: what it costs. The first process makes a folder and finds ports; the second measures under env.sh."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import warnings
 from pathlib import Path
 
+from tests.ports import PORTS, free_ports
+
 ROOT = Path(__file__).parents[2]
-PORTS = ("AIRFLOW_PORT", "AIRFLOW_LOG_PORT", "MLFLOW_PORT", "FEAST_UI_PORT", "SERVING_PORT", "SERVING_BY_PERSON_PORT")
+SERVING_PORTS = ("SERVING_PORT", "SERVING_BY_PERSON_PORT")
 
 
 def main() -> int:
@@ -19,7 +20,7 @@ def main() -> int:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TERM", "TMPDIR") if name in os.environ}
         settings = {
             **kept,
-            **free_ports(),
+            **free_ports((*PORTS, *SERVING_PORTS)),
             "VAR_DIR": f"{folder}/var",
             "PROJECT_ROOT": str(ROOT),
             "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -30,15 +31,6 @@ def main() -> int:
                 return program.wait()
             except KeyboardInterrupt:  # the other process has it too, and stops what it started
                 continue
-
-
-def free_ports() -> dict[str, str]:
-    """Return a free port for each of the programs."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    ports = {name: str(held.getsockname()[1]) for name, held in zip(PORTS, sockets, strict=True)}
-    for held in sockets:
-        held.close()
-    return ports
 
 
 def measure() -> int:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,9 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.conftest import _environment
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
-PORTS = ("AIRFLOW_PORT", "AIRFLOW_LOG_PORT", "MLFLOW_PORT", "FEAST_UI_PORT")
 # Relative to ROOT, where all is started: tags and pictures then do not say where the checkout is.
 SOURCE = "data_engineering/data/adult.data.gz"
 UP_SECONDS = 300.0
@@ -27,7 +26,7 @@ def serving(var: Path) -> Iterator[None]:
         RuntimeError: the demo or `make up` failed; the message is what it printed.
     """
     before = dict(os.environ)
-    os.environ.update(_environment(var, DATA_SOURCE=SOURCE, **_free_ports()))
+    os.environ.update(_environment(var, DATA_SOURCE=SOURCE, **free_ports()))
     try:
         demo = subprocess.run(_command("local.demo"), cwd=ROOT, capture_output=True, text=True, check=False)
         if demo.returncode:
@@ -58,11 +57,3 @@ def _up(output: Path) -> Iterator[None]:
 
 def _command(module: str) -> list[str]:
     return [sys.executable, "-W", "ignore", "-m", module]
-
-
-def _free_ports() -> dict[str, str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    ports = {name: str(held.getsockname()[1]) for name, held in zip(PORTS, sockets, strict=True)}
-    for held in sockets:
-        held.close()
-    return ports

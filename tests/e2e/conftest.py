@@ -2,35 +2,20 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from local.airflow_api import DONE, AirflowAPI
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 SHORT_WAITS = {"TRAINING_APPROVAL_HOURS": "0.004", "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1"}
-PORTS = ("AIRFLOW_PORT", "AIRFLOW_LOG_PORT", "MLFLOW_PORT", "FEAST_UI_PORT")
-
-
-def _free_ports() -> dict[str, str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    ports = {name: str(held.getsockname()[1]) for name, held in zip(PORTS, sockets, strict=True)}
-    for held in sockets:
-        held.close()
-    return ports
-
-
-@pytest.fixture(scope="session")
-def free_ports() -> Callable[[], dict[str, str]]:
-    """Return the call that finds a free port for each of the product's settings of one."""
-    return _free_ports
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +23,7 @@ def environment(tmp_path_factory, environment_of) -> Iterator[dict[str, str]]:
     """Give this process, and all that it starts, env.sh's settings on a fresh folder and free ports."""
     var = tmp_path_factory.mktemp("product") / "var"
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment_of(var, **_free_ports(), **SHORT_WAITS).items():
+        for name, value in environment_of(var, **free_ports(), **SHORT_WAITS).items():
             patch.setenv(name, value)
         yield dict(os.environ)
 
