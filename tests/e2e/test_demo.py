@@ -1,9 +1,14 @@
+import random
 import re
 
 import mlflow
+import pandas as pd
 import pytest
+from feast import FeatureStore
 from mlflow import MlflowClient
 
+from training import dataset as datasets
+from training.models import never_married
 from training.workbench import training_set
 
 STEPS = ["extract", "clean", "validate", "publish", "materialize", "verify", "prune",
@@ -71,3 +76,24 @@ def test_registered_model_can_be_explained_and_predicts(first_demo, environment)
     pipeline = mlflow.sklearn.load_model("models:/never_married@champion")
     assert answers["probability"].tolist() == pipeline.predict_proba(rows)[:, 1].tolist()
     assert answers["prediction"].tolist() == pipeline.predict(rows).tolist()
+
+
+def test_a_thousand_persons_are_the_same_offline_online_and_in_the_model(first_demo, environment, monkeypatch):
+    """Value by value and type by type: what a training reads, what the online store says, what the model receives."""
+    mlflow.set_tracking_uri(environment["MLFLOW_TRACKING_URI"])
+    store = FeatureStore()
+    table = datasets.pull(never_married, store)
+    sample = table.take(random.Random(1).sample(range(len(table)), 1_000))
+    asked = sample.select(["person_id"]).to_pandas()
+    by_person = mlflow.pyfunc.load_model("models:/never_married_by_person@champion")
+    champion, received = by_person.unwrap_python_model().champion, []
+    answer = champion.pipeline.predict_proba
+    monkeypatch.setattr(champion.pipeline, "predict_proba", lambda rows: received.append(rows) or answer(rows))
+    answers = by_person.predict(asked)
+    offline = sample.select(champion.columns).to_pandas()
+    online = store.get_online_features(store.get_feature_service("never_married"), asked.to_dict("records")).to_df()
+    for found in (online[champion.columns], received[0].reset_index(drop=True)):
+        pd.testing.assert_frame_equal(found, offline, check_exact=True)
+        assert all(found[name].map(type).equals(offline[name].map(type)) for name in offline)
+    assert answers["error"].isna().all()
+    assert answers["probability"].tolist() == answer(offline)[:, 1].tolist()

@@ -3,11 +3,14 @@
 import time
 from pathlib import Path
 
+import mlflow
 import pyarrow.parquet as pq
 import pytest
+from feast import FeatureStore
 from mlflow import MlflowClient
 
 from local.airflow_api import DONE
+from training import lineage, reproduce
 
 MODEL = "high_income"
 DAG = f"train_{MODEL}"
@@ -70,6 +73,10 @@ def test_a_promotion_waits_for_a_person_and_without_an_answer_or_with_no_there_i
     answer(up, run, "Approve")
     assert state(up, run, "promote") == "success"
     assert aliases() == {"champion": "1"}
+
+    mlflow.set_tracking_uri(environment["MLFLOW_TRACKING_URI"])
+    found = lineage.resolve(MlflowClient(environment["MLFLOW_TRACKING_URI"]), f"{MODEL}@champion")
+    assert reproduce.reproduce(FeatureStore(), found) == reproduce.Reproduction()
 
     folder = Path(environment["TRAINING_PREDICTIONS"], MODEL)
     (scored,) = until(lambda: list(folder.glob("[!.]*")))
