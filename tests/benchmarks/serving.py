@@ -17,7 +17,7 @@ from measure import console, save
 from rich.table import Table
 
 from local.services import Services, port
-from training import dataset as datasets, serving, tracking
+from training import dataset as datasets, features, serving, tracking
 from training.models import never_married
 from training.settings import Settings
 
@@ -44,7 +44,7 @@ def asked() -> dict[str, Records]:
     """Return the same persons as feature rows and as ids."""
     table = datasets.pull(never_married, FeatureStore()).slice(0, SINGLES + BATCH * BATCHES)
     rows = datasets.parse(never_married, table).inputs.to_dict("records")
-    return {"feature rows": rows, "person ids": table.select([datasets.KEY]).to_pylist()}
+    return {"feature rows": rows, "person ids": table.select([features.KEY]).to_pylist()}
 
 
 @contextmanager
