@@ -1,5 +1,7 @@
 """Where alias `champion` points; each move leaves a record of who, when and why in the registered model's tags."""
 
+import random
+import time
 from datetime import UTC, datetime, timedelta
 
 from mlflow import MlflowClient
@@ -11,6 +13,7 @@ from training.errors import TrainingError
 CHAMPION = "champion"
 NOWHERE = "none"
 RECORD = "champion.move."
+DEAD_AFTER = 2.0  # seconds; a move takes milliseconds
 
 
 class Move(BaseModel):
@@ -50,30 +53,43 @@ def moved(client: MlflowClient, model: str, version: str, *, expected: str) -> b
 def move(  # noqa: PLR0913  who, why and from where are no options
     client: MlflowClient, model: str, version: str, *, expected: str, by: str, why: str
 ) -> None:
-    """Point the alias to `version` if it points to `expected` right before; if it is there already, do nothing.
+    """Point the alias to `version`, in one last call, if it points to `expected`; if it is there already, do nothing.
 
-    The record comes first, so that no move is without one. MLflow has no call that compares and sets: of two moves
-    within the milliseconds between the last look and the last call the later one stands, and the earlier one fails if
-    it can still see that.
+    MLflow has no call that compares and sets. So each move first writes a record, and then reads: of two at once at
+    least one sees the other's record, withdraws its own and looks again a moment later. A record that stays for
+    `DEAD_AFTER` without a move is of a process that was killed. Only one that stands still for so long can overwrite
+    another's move, or a hand.
 
     Raises:
         TrainingError: the alias points elsewhere.
     """
-    if moved(client, model, version, expected=expected):
-        return
+    patience = time.monotonic() + DEAD_AFTER
+    while not moved(client, model, version, expected=expected):
+        key = _write(client, model, Move(old=expected, new=version, by=by, why=why))
+        registered = client.get_registered_model(model)
+        if _points_to(registered) == expected and (
+            not _rivals(registered, expected, version) or time.monotonic() > patience
+        ):
+            client.set_registered_model_alias(model, CHAMPION, version)
+            return
+        client.delete_registered_model_tag(model, key)
+        time.sleep(random.uniform(0.02, 0.2))  # noqa: S311  so that two do not meet again and again
+
+
+def _write(client: MlflowClient, model: str, record: Move) -> str:
+    """Leave a record in the registered model's tags; return the tag's name."""
     # Later than the last one by any clock: the records' order is the moves'.
     last = [at + timedelta(microseconds=1) for at, _ in _records(client.get_registered_model(model))]
-    now = max([datetime.now(UTC), *last])
-    record = Move(at=now, old=expected, new=version, by=by, why=why)
-    key = f"{RECORD}{now:%Y-%m-%dT%H:%M:%S.%fZ}"
+    key = f"{RECORD}{max([datetime.now(UTC), *last]):%Y-%m-%dT%H:%M:%S.%fZ}"
     client.set_registered_model_tag(model, key, record.model_dump_json(exclude={"at", "happened"}))
-    try:
-        _check(client.get_registered_model(model), version, expected)
-    except TrainingError:
-        client.delete_registered_model_tag(model, key)
-        raise
-    client.set_registered_model_alias(model, CHAMPION, version)
-    _check(client.get_registered_model(model), version, version)
+    return key
+
+
+def _rivals(registered: RegisteredModel, place: str, version: str) -> list[Move]:
+    """Return the moves from where the alias is to other versions that were recorded since it came there."""
+    records = [record for _, record in _records(registered)]
+    arrived = max((i for i, record in enumerate(records) if record.new == place), default=-1)
+    return [record for record in records[arrived + 1 :] if record.old == place and record.new != version]
 
 
 def history(client: MlflowClient, model: str) -> list[Move]:
