@@ -52,7 +52,8 @@ screenshots: .venv/.dev ## Take the pictures in docs/images anew, likewise in ch
 lock: .venv/.dev ## Resolve the requirements anew, to the newest versions that pyproject.toml allows.
 	echo 'uv>=0.9' | $(COMPILE) - -o requirements/installer.lock
 	$(COMPILE) pyproject.toml --extra ui -o requirements/runtime.lock
-	$(COMPILE) pyproject.toml --extra ui --group dev -c requirements/runtime.lock -o requirements/dev.lock
+	$(COMPILE) pyproject.toml --all-extras -c requirements/runtime.lock -o requirements/stack.lock
+	$(COMPILE) pyproject.toml --all-extras --group dev -c requirements/stack.lock -o requirements/dev.lock
 
 clean: ## Delete the environment and everything that runs have made.
 	rm -rf .venv var
