@@ -83,10 +83,6 @@ def _new(evaluation: Evaluation, rules: Rules) -> Check:
     return Check(name="new", passed=True, reason="asked for with force" if same else "recipe or training set is new")
 
 
-def _contest(evaluation: Evaluation, rules: Rules) -> list[Check]:
-    return [_useful(evaluation, rules), *_champion(evaluation, rules), *_slices(evaluation.slices, rules)]
-
-
 def _useful(evaluation: Evaluation, rules: Rules) -> Check:
     name, folds = max(evaluation.baselines.items(), key=lambda item: float(np.mean(item[1])))
     difference, p_value = compare(evaluation.accuracy, folds)
