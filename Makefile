@@ -20,7 +20,8 @@ shell: .venv/.runtime ## Open a shell in which `feast`, `airflow`, `mlflow` and 
 	@echo 'The same in a shell of your own: source "$(CURDIR)/env.sh"'
 	@$(WITH_ENV) exec "$${SHELL:-/bin/sh}"
 
-test: lint types unit e2e ## Lint, types, unit and structure tests, then end to end under the real scheduler.
+test: lint types ## Lint, types, unit and structure tests, and beside them end to end under the real scheduler.
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line unit e2e
 
 lint: .venv/.dev
 	.venv/bin/ruff check .
