@@ -25,6 +25,6 @@ class Settings(BaseSettings):
     max_row_change: float = Field(0.20, ge=0, description="Largest change of the row count since the last snapshot.")
     keep_days: int = Field(30, ge=0, description="Days after which `prune` takes away what nobody needs.")
     memory_limit: str = Field(
-        "1500MB", pattern=MEMORY, description="Memory that DuckDB may take in one task; the rest it spills into the lake."
+        "1500MB", pattern=MEMORY, description="Memory that DuckDB may take in a task; the rest spills into the lake."
     )
     verify_sample: int = Field(500, ge=1, description="Persons that must read the same online and offline.")
