@@ -16,6 +16,9 @@ KEY = "person_id"
 TIMESTAMP = "event_timestamp"
 SNAPSHOT = "snapshot_id"
 AGE_BIN = "age_bin"
+# Feast joins that many at a time: what DuckDB holds does not grow with the snapshot, and since spine and snapshots
+# are in key order, it reads of the snapshots' files what each part needs.
+PERSONS_AT_ONCE = 250_000
 # By what a model's scores are broken down; columns that its inputs lack come with the training service.
 SLICES = ("sex", "race", AGE_BIN, "native_country", "education")
 
@@ -35,11 +38,11 @@ def snapshot(store: FeatureStore, as_of: datetime | None = None) -> dict[str, st
 
 
 def persons(store: FeatureStore, mark: dict[str, str]) -> pd.DataFrame:
-    """Return the `person_id` and `event_timestamp` of each person of the snapshot that `mark` is of."""
+    """Return the `person_id` and `event_timestamp` of each person of the snapshot that `mark` is of, in key order."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Retrieving datasets is an experimental", RuntimeWarning)
         job = store.get_saved_dataset(f"{mark['view']}_{mark[SNAPSHOT]}")
-        found = job.to_arrow().select([KEY, TIMESTAMP])
+        found = job.to_arrow().select([KEY, TIMESTAMP]).sort_by(KEY)
     # Keys stay in Arrow, where a text takes its bytes; as Python strings they take twice that and seconds.
     keys = pd.Series(found[KEY], dtype=pd.ArrowDtype(pa.string()))
     return pd.DataFrame({KEY: keys, TIMESTAMP: found[TIMESTAMP].to_pandas()})
@@ -53,8 +56,13 @@ def historical(store: FeatureStore, mark: dict[str, str], wanted: FeatureService
     Raises:
         TrainingError: a value is missing or not finite.
     """
-    found = store.get_historical_features(persons(store, mark), wanted).to_arrow()
-    table = with_codes(found.drop([TIMESTAMP])).sort_by(KEY)
+    spine = persons(store, mark)
+    parts = []
+    for first in range(0, max(len(spine), 1), PERSONS_AT_ONCE):
+        part = spine.iloc[first : first + PERSONS_AT_ONCE].reset_index(drop=True)
+        found = store.get_historical_features(part, wanted).to_arrow()
+        parts.append(with_codes(found.drop([TIMESTAMP])).sort_by(KEY))
+    table = pa.concat_tables(parts).unify_dictionaries()
     check_values(table, mark[SNAPSHOT])
     return table
 
