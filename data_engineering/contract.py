@@ -13,6 +13,7 @@ import ibis.expr.types as ir
 from data_engineering.errors import DataError
 from data_engineering.lake import read_json, staged, write_json
 from data_engineering.schema import COLUMNS, FEATURES
+from data_engineering.session import connected
 from data_engineering.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,13 +60,14 @@ def validate(settings: Settings, batch: str, last_rows: int | None) -> str:
     Raises:
         DataError: the contract is broken; the message and the report list every breach.
     """
-    table = ibis.duckdb.connect().read_parquet(staged(settings.lake, batch, "clean.parquet"))
     counts = read_json(staged(settings.lake, batch, "clean.json"))
-    breaches = [
-        *row_breaches(table),
-        *share_breaches(table, settings.max_unknown_share),
-        *count_breaches(counts, last_rows, settings),
-    ]
+    with connected(settings) as connection:
+        table = connection.read_parquet(staged(settings.lake, batch, "clean.parquet"))
+        breaches = [
+            *row_breaches(table),
+            *share_breaches(table, settings.max_unknown_share),
+            *count_breaches(counts, last_rows, settings),
+        ]
     report = staged(settings.lake, batch, "contract.json")
     write_json(report, {"passed": not breaches, "rows": counts["rows_out"], "breaches": [asdict(b) for b in breaches]})
     if breaches:

@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 import ibis
 import ibis.expr.types as ir
+import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
 from data_engineering.columns import check_names
@@ -16,18 +17,18 @@ from data_engineering.schema import COLUMNS, NUMBERS
 WHOLE_NUMBER = r"^\s*[+-]?[0-9]+\s*$"
 
 
-def read(connection: Backend, path: Path, source: str, key_column: str | None) -> ir.Table:
-    """Return the table: strings as written, blanks included; numbers as 64-bit integers; empty fields as NULL.
+def copy(connection: Backend, path: Path, source: str, key_column: str | None, draft: Path) -> None:
+    """Write the table at `path` to `draft`: strings as written, numbers as 64-bit integers, empty fields as NULL.
 
     A first line that names census columns is a header, and columns are then found by name in any order; without
-    one they are the BigQuery table's, in its order.
+    one they are the BigQuery table's, in its order. The file is read once, unless a number is missing or none.
 
     Raises:
         DataError: a line has too few or too many fields or an open quote, or a number column has something else.
     """
     header = _header(path)
     names = check_names(header, source, key_column) if header else _without_header(source, key_column)
-    table = connection.read_csv(
+    text = connection.read_csv(
         path,
         table_name="source_file",
         auto_detect=False,
@@ -38,18 +39,26 @@ def read(connection: Backend, path: Path, source: str, key_column: str | None) -
         columns=dict.fromkeys(names, "VARCHAR"),
         store_rejects=True,
     )
-    # A table, since a scan of the file would be done again by each query; the rejects come with the first.
     try:
-        connection.raw_sql("CREATE TABLE source_rows AS SELECT * FROM source_file")
+        connection.to_parquet(text.mutate(**{name: _number(text[name]) for name in NUMBERS}), draft)
     except duckdb.InvalidInputException as error:
         raise DataError(
             f"{source}: not a readable CSV file ({str(error).splitlines()[0]}): "
             "export it again, with one kind of line end and closed quotes"
         ) from None
     _refuse_rejects(connection, source)
-    table = connection.table("source_rows")
-    _refuse_non_numbers(table, source)
-    return table.mutate(**{name: table[name].strip().try_cast("int64") for name in NUMBERS})
+    written = connection.read_parquet(draft, table_name="written")
+    counts = written.aggregate(**{name: written[name].count() for name in NUMBERS}).to_pyarrow().to_pylist()[0]
+    rows = pq.read_metadata(draft).num_rows
+    for name in (name for name in NUMBERS if counts[name] < rows):
+        _refuse_non_numbers(text, name, source)
+
+
+def _number(text: ir.StringColumn) -> ir.IntegerColumn:
+    """Return the whole numbers that the text has, and NULL where it has something else."""
+    found = text.strip().try_cast("int64")
+    # Most numbers are written as they are printed, which is found much faster than that they match.
+    return ibis.or_(found.cast("string") == text, text.re_search(WHOLE_NUMBER)).ifelse(found, ibis.null("int64"))
 
 
 def _header(path: Path) -> list[str]:
@@ -80,17 +89,12 @@ def _refuse_rejects(connection: Backend, source: str) -> None:
         raise DataError(f"{source}: line {line}: {message.rstrip('.')}: {text.strip()[:120]!r}{more}: correct the line")
 
 
-def _refuse_non_numbers(table: ir.Table, source: str) -> None:
-    for name in NUMBERS:
-        text = table[name]
-        wrong = text.strip().notnull() & ~(
-            text.re_search(WHOLE_NUMBER) & text.strip().try_cast("int64").notnull() | (text.strip() == "")
+def _refuse_non_numbers(table: ir.Table, name: str, source: str) -> None:
+    text = table[name]
+    wrong = text.strip().notnull() & (text.strip() != "") & _number(text).isnull()
+    bad = table.filter(wrong).aggregate(count=ibis._.count(), value=text.min(where=wrong)).to_pyarrow().to_pylist()[0]
+    if bad["count"]:
+        raise DataError(
+            f"{source}: column {name}: {bad['value']!r} is not a 64-bit whole number ({bad['count']:,} rows): "
+            "correct it"
         )
-        bad = (
-            table.filter(wrong).aggregate(count=ibis._.count(), value=text.min(where=wrong)).to_pyarrow().to_pylist()[0]
-        )
-        if bad["count"]:
-            raise DataError(
-                f"{source}: column {name}: {bad['value']!r} is not a 64-bit whole number ({bad['count']:,} rows): "
-                "correct it"
-            )

@@ -6,6 +6,7 @@ from pathlib import Path
 import ibis
 import ibis.expr.types as ir
 from feast import FeatureStore
+from ibis.backends.duckdb import Backend
 
 from data_engineering import erasures, online_rows
 from data_engineering.clean import SEPARATOR, complete, distinct, stripped, with_derived_key
@@ -13,6 +14,7 @@ from data_engineering.errors import DataError
 from data_engineering.lake import PREDICTIONS, committed, empty_trash, read_json, remove_dead_drafts, write_json
 from data_engineering.materialize import apply_mark, marked
 from data_engineering.schema import COLUMNS, TEXTS
+from data_engineering.session import connected
 from data_engineering.settings import Settings
 
 
@@ -29,7 +31,7 @@ def erase(store: FeatureStore, settings: Settings, person_id: str, reason: str) 
             f"online store {store.config.online_store.type}: a person can be erased from SQLite alone: remove the "
             "person there by its own means, or add it to data_engineering/online_rows.py"
         )
-    record = planned(store, settings.lake, person_id, reason)
+    record = planned(store, settings, person_id, reason)
     if not record:
         yield "nothing is left of this person: the erasure was recorded before"
         return
@@ -41,7 +43,7 @@ def erase(store: FeatureStore, settings: Settings, person_id: str, reason: str) 
     for name, rows in sorted(read_json(record)["pending"].items()):
         path = settings.lake / name
         if path.exists():  # else pruned meanwhile
-            rewrite(path, person_id, rows)
+            rewrite(settings, path, person_id, rows)
             if path.stem in verified:
                 apply_mark(store, settings, path.stem)  # it says how many rows there are
             yield f"rewrote {name}"
@@ -51,14 +53,17 @@ def erase(store: FeatureStore, settings: Settings, person_id: str, reason: str) 
     yield f"recorded in {record}"
 
 
-def planned(store: FeatureStore, lake: Path, person_id: str, reason: str) -> Path | None:
+def planned(store: FeatureStore, settings: Settings, person_id: str, reason: str) -> Path | None:
     """Return the record that says what is to be done, a stopped one's if there is one; None if nothing is left to do.
 
     Raises:
         DataError: there is nobody of this key, and never was.
     """
+    lake = settings.lake
     mine = erasures.of_person(lake, person_id)
-    found = holding(lake, person_id, skip_raw={name for record in mine.values() for name in record["files"]})
+    with connected(settings) as connection:
+        skip = {name for record in mine.values() for name in record["files"]}
+        found = holding(connection, lake, person_id, skip_raw=skip)
     if stopped := next((path for path, record in mine.items() if not record["completed_at"]), None):
         erasures.extended(stopped, found)
         return stopped
@@ -71,7 +76,7 @@ def planned(store: FeatureStore, lake: Path, person_id: str, reason: str) -> Pat
     )
 
 
-def holding(lake: Path, person_id: str, skip_raw: set[str]) -> dict[str, list[str]]:
+def holding(connection: Backend, lake: Path, person_id: str, skip_raw: set[str]) -> dict[str, list[str]]:
     """Return the files that hold a person, relative to the lake; for a raw table with digests of the person's rows.
 
     `skip_raw` names raw tables that an erasure was planned for. There a derived key must not be looked for again: of
@@ -80,11 +85,11 @@ def holding(lake: Path, person_id: str, skip_raw: set[str]) -> dict[str, list[st
     found: dict[str, list[str]] = {}
     for path in sorted(lake.glob("staging/*/raw.parquet")):
         name = str(path.relative_to(lake))
-        if name not in skip_raw and (rows := raw_rows(_read(path), person_id)):
+        if name not in skip_raw and (rows := raw_rows(connection.read_parquet(path), person_id)):
             found[name] = rows
     keyed = ("staging/*/clean.parquet", "census/[!.]*.parquet", PREDICTIONS)
     for path in sorted(path for files in keyed for path in lake.glob(files)):
-        table = _read(path)
+        table = connection.read_parquet(path)
         if table.filter(table.person_id == person_id).count().execute():
             found[str(path.relative_to(lake))] = []
     for path in sorted(lake.glob("staging/*/contract.json")):
@@ -114,7 +119,7 @@ def row_digest(table: ir.Table) -> ir.StringValue:
     return digest
 
 
-def rewrite(path: Path, person_id: str, rows: list[str]) -> None:
+def rewrite(settings: Settings, path: Path, person_id: str, rows: list[str]) -> None:
     """Replace a file by one without the person, in one step; `rows` are the digests of a raw table's rows."""
     if path.suffix == ".json":
         report = read_json(path)
@@ -122,15 +127,10 @@ def rewrite(path: Path, person_id: str, rows: list[str]) -> None:
             breach["samples"] = [sample for sample in breach["samples"] if not _is_of(sample, person_id)]
         write_json(path, report)
         return
-    connection = ibis.duckdb.connect()
-    table = connection.read_parquet(path)
-    gone = row_digest(table).isin(rows) if path.name == "raw.parquet" else table.person_id == person_id
-    with committed(path) as draft:
+    with connected(settings) as connection, committed(path) as draft:
+        table = connection.read_parquet(path)
+        gone = row_digest(table).isin(rows) if path.name == "raw.parquet" else table.person_id == person_id
         connection.to_parquet(table.filter(~gone), draft)
-
-
-def _read(path: Path) -> ir.Table:
-    return ibis.duckdb.connect().read_parquet(path)
 
 
 def _is_of(sample: object, person_id: str) -> bool:

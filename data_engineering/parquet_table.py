@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
-import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 
 from data_engineering.columns import check_names
@@ -21,8 +20,8 @@ def is_parquet(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def read(connection: Backend, path: Path, source: str, key_column: str | None) -> ir.Table:
-    """Return the table, columns found by name; integers of any width become 64-bit.
+def copy(connection: Backend, path: Path, source: str, key_column: str | None, draft: Path) -> None:
+    """Write the table at `path` to `draft`, columns found by name; integers of any width become 64-bit.
 
     Raises:
         DataError: the file is damaged, a column is missing or unknown, or has another type.
@@ -38,9 +37,8 @@ def read(connection: Backend, path: Path, source: str, key_column: str | None) -
                 f"{source}: column {name} has type {found}, not {_type_name(wanted)}: cast it where it is written"
             )
     wide = table.select(**{name: table[name].cast(_type_name(COLUMNS.get(name, str))) for name in names})
-    # A table, since opening the file has read its footer only: damage and numbers too large show here.
-    with _readable(source):
-        return connection.create_table("source_rows", wide)
+    with _readable(source):  # opening the file has read its footer only: damage and numbers too large show here
+        connection.to_parquet(wide, draft)
 
 
 @contextmanager

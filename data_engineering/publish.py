@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 
 import ibis
 import ibis.expr.types as ir
+from ibis.backends.duckdb import Backend
 
 from data_engineering.erasures import without_erased
 from data_engineering.lake import alone_in, batch_of, committed, instant_of, published, snapshot_path, staged
 from data_engineering.schema import COLUMNS, FEATURES
+from data_engineering.session import connected
 from data_engineering.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,12 +28,13 @@ def publish(settings: Settings, batch: str, last_verified: str | None, *, force:
     unverified, even the last verified content is published anew: the online store may hold a part of that other one.
     `force` publishes equal content anew.
     """
-    with alone_in(settings.lake / "census"):
-        return _publish(settings, batch, last_verified, force=force)
+    with alone_in(settings.lake / "census"), connected(settings) as connection:
+        return _publish(connection, settings, batch, last_verified, force=force)
 
 
-def _publish(settings: Settings, batch: str, last_verified: str | None, *, force: bool) -> str | None:
-    connection = ibis.duckdb.connect()
+def _publish(
+    connection: Backend, settings: Settings, batch: str, last_verified: str | None, *, force: bool
+) -> str | None:
     clean = connection.read_parquet(staged(settings.lake, batch, "clean.parquet"))
     table = features(without_erased(clean, settings.lake))  # again: the erasure may be younger than the clean table
     digest = content_digest(table)

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+MEMORY = r"^\d+(\.\d+)? ?[KMGT]i?B$"  # as DuckDB reads it; it would take a percentage too, of another machine's size
 BUNDLED_SOURCE = Path(__file__).parent / "data" / "adult.data.gz"
 
 
@@ -23,4 +24,7 @@ class Settings(BaseSettings):
     max_unknown_share: float = Field(0.10, ge=0, le=1, description="Largest share of `Unknown` in one column.")
     max_row_change: float = Field(0.20, ge=0, description="Largest change of the row count since the last snapshot.")
     keep_days: int = Field(30, ge=0, description="Days after which `prune` takes away what nobody needs.")
+    memory_limit: str = Field(
+        "1500MB", pattern=MEMORY, description="Memory that DuckDB may take in a task; the rest spills into the lake."
+    )
     verify_sample: int = Field(500, ge=1, description="Persons that must read the same online and offline.")

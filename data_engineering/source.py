@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
-import ibis
+import pyarrow.parquet as pq
 
 from data_engineering import csv_table, parquet_table
 from data_engineering.errors import DataError
 from data_engineering.lake import alone_in, committed, instant_of, new_batch, read_json, staged, write_json
+from data_engineering.session import connected
 from data_engineering.settings import BUNDLED_SOURCE, Settings
 
 log = logging.getLogger(__name__)
@@ -46,21 +47,21 @@ def extract(settings: Settings, run: str, source: str | None = None) -> str:
 
 
 def _read(settings: Settings, run: str, source: str) -> str:
-    connection = ibis.duckdb.connect()
-    with unpacked(source, settings.lake / "staging") as (path, sha256):
+    with connected(settings) as connection, unpacked(source, settings.lake / "staging") as (path, sha256):
         if source == str(BUNDLED_SOURCE) and sha256 != BUNDLED_SHA256:
             raise DataError(
                 f"{source}: SHA-256 is {sha256}, the official file's is {BUNDLED_SHA256}: "
                 "restore it from version control"
             )
         reader = parquet_table if parquet_table.is_parquet(path) else csv_table
-        table = reader.read(connection, path, source, settings.key_column)
-        rows = int(table.count().execute())
+        draft = path.with_name("raw.parquet")
+        reader.copy(connection, path, source, settings.key_column, draft)
+        rows = pq.read_metadata(draft).num_rows
         if not rows:
             raise DataError(f"{source}: no rows: check that the file is the whole census table")
         batch = new_batch(settings.lake)
-        with committed(staged(settings.lake, batch, "raw.parquet")) as draft:
-            connection.to_parquet(table, draft)
+        with committed(staged(settings.lake, batch, "raw.parquet")) as place:
+            draft.rename(place)
     manifest: dict[str, Any] = {
         "run": run,
         "source": source,

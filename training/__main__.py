@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from training import aliases, lineage, reproduce, rollback, tracking, upkeep
+from training import aliases, lineage, offline, reproduce, rollback, tracking, upkeep
 from training.errors import TrainingError
 from training.settings import Settings
 
@@ -75,7 +75,8 @@ def moves(found: Sequence[aliases.Move], model: str) -> Table:
 def make_again(given: Given, settings: Settings) -> Iterator[Shown]:
     """Fit a version again on its own training set, and compare the models' text."""
     found = lineage.resolve(tracking.connect(settings), given.version)
-    result = reproduce.reproduce(FeatureStore(), found, settings.threads)
+    with offline.limited(settings):
+        result = reproduce.reproduce(FeatureStore(), found, settings.threads)
     called = f"{found.name} version {found.version}"
     if result.difference:
         raise TrainingError(f"{called} differs in {result.difference} ({result.reason})")

@@ -31,7 +31,8 @@ NOTE = b"training_set"
 class TrainingSet:
     """The rows that a model learns from, ordered by `person_id`, and where they come from.
 
-    `inputs` has a row per person and a column per feature of the inference service; `label` is the answer, a bool;
+    `inputs` has a row per person and a column per feature of the inference service, texts as pandas' categories;
+    `label` is the answer, a bool;
     `slices` has the columns of `SLICES`. `digest` is SHA-256 over all values and no timestamp. `lineage` is what the
     registry says of the snapshot. `held_out` has the persons that no fit and no fold sees, if a share is held out.
     """
@@ -99,7 +100,7 @@ def extended(store: FeatureStore, dataset: TrainingSet, names: list[str]) -> Tra
     if dataset.holdout_share:
         table = table.filter(_learned(table, dataset.holdout_share))
     more = [name for name in names if known[name] == PrimitiveFeastType.STRING]
-    inputs_ = dataset.inputs.join(table.select(names).to_pandas())
+    inputs_ = dataset.inputs.join(_frame(table.select(names)))
     return replace(dataset, inputs=inputs_, text_columns=(*dataset.text_columns, *more))
 
 
@@ -114,7 +115,7 @@ def parse(entry: ModelEntry, table: pa.Table) -> TrainingSet:
 
 
 def _parse(entry: ModelEntry, table: pa.Table, note: dict[str, Any]) -> TrainingSet:
-    frame = table.drop([KEY, SNAPSHOT]).to_pandas()
+    frame = _frame(table.drop([KEY, SNAPSHOT]))
     label = frame[entry.label] == entry.positive
     return TrainingSet(
         inputs=frame[note["inputs"]],
@@ -126,6 +127,14 @@ def _parse(entry: ModelEntry, table: pa.Table, note: dict[str, Any]) -> Training
         lineage=note["lineage"],
         holdout_share=note["holdout_share"],
     )
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """Return a table as pandas has it, with each column of texts as categories in their order."""
+    frame: pd.DataFrame = table.to_pandas(strings_to_categorical=True)
+    for name in frame.select_dtypes("category"):
+        frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories))
+    return frame
 
 
 def _learned(table: pa.Table, holdout_share: float) -> pa.Array:
@@ -142,11 +151,15 @@ def _digest(table: pa.Table, holdout_share: float) -> str:
 
 
 def digest_of(table: pa.Table) -> str:
-    """Return SHA-256 over a table's column names, types and values, as hexadecimal digits."""
-    digest = hashlib.sha256(str([(field.name, str(field.type)) for field in table.schema]).encode())
+    """Return SHA-256 over a table's column names, types and values, as hexadecimal digits.
+
+    A dictionary-encoded column has the digest of its plain values.
+    """
+    plain = pa.schema([(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in table.schema])
+    digest = hashlib.sha256(str([(field.name, str(field.type)) for field in plain]).encode())
     for batch in table.to_batches(max_chunksize=65_536):
         rows = pa.BufferOutputStream()
-        pa.csv.write_csv(batch, rows, pa.csv.WriteOptions(include_header=False))
+        pa.csv.write_csv(batch.cast(plain), rows, pa.csv.WriteOptions(include_header=False))
         digest.update(rows.getvalue())
     return digest.hexdigest()
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from lightgbm import LGBMClassifier
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
@@ -19,14 +19,14 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
+from training import encoded
 from training.dataset import TrainingSet
+from training.encoded import Positions, Split
 from training.errors import TrainingError
 from training.features import AGE_BIN
 from training.models import ModelEntry
 
 SPLITS, REPEATS, SEED = 5, 3, 1
-
-Positions = npt.NDArray[np.int64]
 
 # On a third of these rows two LightGBM threads gained nothing over one, and on busy cores lost seconds.
 ROWS_PER_THREAD = 100_000
@@ -119,10 +119,11 @@ def cross_validate_grouped(pipeline: Pipeline, dataset: TrainingSet, threads: in
 
 
 def _scores(pipeline: Pipeline, dataset: TrainingSet, pairs: list[tuple[Positions, Positions]], threads: int) -> Scores:
-    inputs, label = _ranked(pipeline, dataset), dataset.label.to_numpy()
+    label = dataset.label.to_numpy()
+    estimator, split = encoded.folds(pipeline, dataset.inputs)
     run = joblib.Parallel(side_by_side(threads), backend="threading")
     with threadpool_limits(1, user_api="blas"):  # a baseline's linear algebra would be a second level
-        results = run(joblib.delayed(_fold)(pipeline, inputs, label, *pair) for pair in pairs)
+        results = run(joblib.delayed(_fold)(estimator, split, label, *pair) for pair in pairs)
     probabilities, figures = zip(*results, strict=True)
     out_of_fold = np.full(len(label), np.nan)
     for (_, test), found in zip(pairs[:SPLITS], probabilities, strict=False):
@@ -136,28 +137,13 @@ def _scores(pipeline: Pipeline, dataset: TrainingSet, pairs: list[tuple[Position
     return scores
 
 
-def _ranked(pipeline: Pipeline, dataset: TrainingSet) -> pd.DataFrame:
-    """Return the inputs with each text as its rank among the column's texts, if the recipe only numbers them in order.
-
-    Its encoders are fitted in each fold all the same, to the same codes, since ranks keep the texts' order and say
-    nothing else of them; but numbers compare many times faster than texts. Any other recipe gets the texts.
-    """
-    found = pipeline[0].transformers if isinstance(pipeline[0], ColumnTransformer) else []
-    if [(type(encoder), type(names)) for _, encoder, names in found] != [(OrdinalEncoder, list)]:
-        return dataset.inputs
-    _, encoder, columns = found[0]
-    if encoder.categories != "auto":
-        return dataset.inputs
-    ranks = {name: dataset.inputs[name].astype("category").cat.codes.astype("int64") for name in columns}
-    return dataset.inputs.assign(**ranks)
-
-
 def _fold(
-    pipeline: Pipeline, inputs: pd.DataFrame, label: npt.NDArray[np.bool_], train: Positions, test: Positions
+    estimator: BaseEstimator, split: Split, label: npt.NDArray[np.bool_], train: Positions, test: Positions
 ) -> tuple[npt.NDArray[np.float64], list[float]]:
     """Return the test rows' probabilities, and their figures in the order of `Scores`."""
-    fitted = clone(pipeline).fit(inputs.iloc[train], label[train])
-    probability: npt.NDArray[np.float64] = fitted.predict_proba(inputs.iloc[test])[:, 1]
+    learned, asked = split(train, test)
+    fitted = clone(estimator).fit(learned, label[train])
+    probability: npt.NDArray[np.float64] = fitted.predict_proba(asked)[:, 1]
     return probability, list(_figures(label[test], probability).values())
 
 
@@ -182,5 +168,6 @@ def fit(pipeline: Pipeline, dataset: TrainingSet, threads: int = 1) -> Pipeline:
     It predicts with one thread, fastest for single rows.
     """
     threads = min(threads, 1 + len(dataset.inputs) // ROWS_PER_THREAD)
-    fitted = clone(pipeline).set_params(classify__n_jobs=threads).fit(dataset.inputs, dataset.label.to_numpy())
+    threaded = clone(pipeline).set_params(classify__n_jobs=threads)
+    fitted = encoded.fit(threaded, dataset.inputs, dataset.label.to_numpy())
     return fitted.set_params(classify__n_jobs=1)

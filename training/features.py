@@ -13,8 +13,12 @@ from training.errors import TrainingError
 from training.models import ModelEntry
 
 KEY = "person_id"
+TIMESTAMP = "event_timestamp"
 SNAPSHOT = "snapshot_id"
 AGE_BIN = "age_bin"
+# Feast joins that many at a time: what DuckDB holds does not grow with the snapshot, and since spine and snapshots
+# are in key order, it reads of the snapshots' files what each part needs.
+PERSONS_AT_ONCE = 250_000
 # By what a model's scores are broken down; columns that its inputs lack come with the training service.
 SLICES = ("sex", "race", AGE_BIN, "native_country", "education")
 
@@ -34,25 +38,42 @@ def snapshot(store: FeatureStore, as_of: datetime | None = None) -> dict[str, st
 
 
 def persons(store: FeatureStore, mark: dict[str, str]) -> pd.DataFrame:
-    """Return the `person_id` and `event_timestamp` of each person of the snapshot that `mark` is of."""
+    """Return the `person_id` and `event_timestamp` of each person of the snapshot that `mark` is of, in key order."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Retrieving datasets is an experimental", RuntimeWarning)
-        found: pd.DataFrame = store.get_saved_dataset(f"{mark['view']}_{mark[SNAPSHOT]}").to_df()
-    return found
+        job = store.get_saved_dataset(f"{mark['view']}_{mark[SNAPSHOT]}")
+        found = job.to_arrow().select([KEY, TIMESTAMP]).sort_by(KEY)
+    # Keys stay in Arrow, where a text takes its bytes; as Python strings they take twice that and seconds.
+    keys = pd.Series(found[KEY], dtype=pd.ArrowDtype(pa.string()))
+    return pd.DataFrame({KEY: keys, TIMESTAMP: found[TIMESTAMP].to_pandas()})
 
 
 def historical(store: FeatureStore, mark: dict[str, str], wanted: FeatureService | list[str]) -> pa.Table:
     """Return the features that a service or references name, of a marked snapshot's persons at its event time.
 
-    Rows are ordered by `person_id`.
+    Rows are ordered by `person_id`; texts but that one are dictionary-encoded.
 
     Raises:
         TrainingError: a value is missing or not finite.
     """
-    found = store.get_historical_features(persons(store, mark), wanted).to_arrow()
-    table = found.drop(["event_timestamp"]).sort_by(KEY)
+    spine = persons(store, mark)
+    parts = []
+    for first in range(0, max(len(spine), 1), PERSONS_AT_ONCE):
+        part = spine.iloc[first : first + PERSONS_AT_ONCE].reset_index(drop=True)
+        found = store.get_historical_features(part, wanted).to_arrow()
+        parts.append(with_codes(found.drop([TIMESTAMP])).sort_by(KEY))
+    table = pa.concat_tables(parts).unify_dictionaries()
     check_values(table, mark[SNAPSHOT])
     return table
+
+
+def with_codes(table: pa.Table) -> pa.Table:
+    """Return the table with each text but the key as a code of its value: a byte or four in place of a text."""
+    columns = {
+        name: column.dictionary_encode() if pa.types.is_string(column.type) and name != KEY else column
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+    return pa.table(columns)
 
 
 def inputs(entry: ModelEntry, store: FeatureStore) -> dict[str, FeastType]:

@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline
 
 from training import feature_row_scorer, trial
 from training.dataset import TrainingSet
+from training.encoded import as_served
 from training.models import ModelEntry
 
 # What skops may build when the model is loaded, besides scikit-learn's and NumPy's own types.
@@ -34,7 +35,7 @@ ENVIRONMENT = {
     "platform": f"{platform.system()} {platform.machine()}",
 }
 
-MLFLOW_TYPES = {"object": "string", "int64": "long", "float64": "double", "bool": "boolean"}
+MLFLOW_TYPES = {"category": "string", "object": "string", "int64": "long", "float64": "double", "bool": "boolean"}
 ANSWER = Schema(
     [
         ColSpec(kind, name, required=False)  # a row that cannot be answered has an error alone
@@ -82,7 +83,7 @@ def log_model(
 
 def _save(path: Path, model: LoggedModel, run_id: str, pipeline: Pipeline, dataset: TrainingSet) -> None:
     # Each column's commonest value, so that no person's row travels with the model.
-    typical = pd.DataFrame(dataset.inputs.mode()).iloc[:1].astype(dataset.inputs.dtypes)
+    typical = as_served(pd.DataFrame(dataset.inputs.mode()).iloc[:1].astype(dataset.inputs.dtypes))
     described = Model(
         artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
     )

@@ -15,7 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from training import dataset as datasets, evaluate, register as registry, tracking
+from training import dataset as datasets, evaluate, offline, register as registry, tracking
 from training.dataset import TrainingSet
 from training.errors import TrainingError
 from training.models import ModelEntry
@@ -58,7 +58,8 @@ class Opponents:
         wanted = list(fitted.feature_names_in_)
         missing = [name for name in wanted if name not in self.dataset.inputs.columns]
         try:
-            seen = datasets.extended(FeatureStore(), self.dataset, missing) if missing else self.dataset
+            with offline.limited(self.settings):
+                seen = datasets.extended(FeatureStore(), self.dataset, missing) if missing else self.dataset
         except TrainingError as error:
             log.warning("champion version %s cannot be refitted: %s", version.version, error)
             return None, str(error)

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+MEMORY = r"^\d+(\.\d+)? ?[KMGT]i?B$"  # as DuckDB reads it; it would take a percentage too, of another machine's size
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -26,6 +27,9 @@ class Settings(BaseSettings):
     holdout_share: float = Field(0.0, ge=0, lt=1, description="Share of persons that no fit and no fold sees.")
     min_slice_rows: int = Field(200, ge=1, description="Persons from which on a slice is judged.")
     approval_hours: float = Field(24.0, gt=0, description="After which a promotion that nobody approved is given up.")
+    memory_limit: str = Field(
+        "1GB", pattern=MEMORY, description="Memory that DuckDB may take for a training set; the rest spills to disk."
+    )
     threads: int = Field(CORES, ge=1, description="Cores that cross-validation and fit may use.")
     keep_days: int = Field(30, ge=0, description="Days after which `prune` takes away training sets and unused pins.")
     git_commit: str | None = Field(None, description="Commit to record where the code runs outside a git checkout.")

@@ -15,6 +15,7 @@ from training import (
     evaluate,
     flavor,
     lineage,
+    offline,
     register as registry,
     report as reports,
     serving,
@@ -38,7 +39,8 @@ def training_set(
 ) -> dict[str, str]:
     """Return the path of the training set and the id of the MLflow run that follows it; `event` started the run."""
     entry, client, store = MODELS[model], tracking.connect(settings), FeatureStore()
-    table = datasets.pull(entry, store, _instant(as_of) if as_of else None, settings.holdout_share)
+    with offline.limited(settings):
+        table = datasets.pull(entry, store, _instant(as_of) if as_of else None, settings.holdout_share)
     dataset, path = datasets.parse(entry, table), datasets.save(table, settings.workspace / model)
     tags = {"pipeline_run": run, "asset.event": event, **lineage.tags(settings, entry, store, dataset)}
     return {"path": str(path), "run_id": tracking.start(client, settings, entry, dataset, tags)}

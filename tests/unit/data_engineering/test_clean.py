@@ -134,7 +134,7 @@ def test_rows_that_differ_in_one_column_stay(row, name):
 
 def test_what_goes_is_counted_by_reason(row):
     rows = [row(), row(), row(race=" White"), row(age=None), row(sex=" "), row(age=41)]
-    assert dropped(_raw(rows)) == {"rows_in": 6, "with_null": 2, "duplicates": 2, "rows_out": 2}
+    assert dropped(_raw(rows), 2) == {"rows_in": 6, "with_null": 2, "duplicates": 2, "rows_out": 2}
 
 
 def test_a_question_mark_becomes_unknown_in_three_columns_only(row):
