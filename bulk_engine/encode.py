@@ -1,0 +1,97 @@
+"""Rows as the online stores want them: each distinct value of a column goes through Feast's own converters once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from feast import FeatureView, ValueType
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+
+from bulk_engine.feast_internals import python_values_to_proto_values, serialize_entity_key
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@dataclass(frozen=True)
+class Coded(Generic[T]):
+    """A column: `values[codes[i]]` is row i's value."""
+
+    values: list[T]
+    codes: np.ndarray
+
+    def map(self, change: Callable[[T], U]) -> "Coded[U]":
+        """Return the column with each distinct value changed."""
+        return Coded([change(value) for value in self.values], self.codes)
+
+    def rows(self) -> list[T]:
+        """Return the values row by row."""
+        return [self.values[code] for code in self.codes.tolist()]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch: entities as serialized keys, features as Feast's values, instants in UTC."""
+
+    keys: list[bytes]
+    features: dict[str, Coded[Value]]
+    event: Coded[datetime]
+    created: Coded[datetime | None]
+
+
+def encoded(batch: pa.RecordBatch, view: FeatureView) -> Rows:
+    """Return a batch of a view's source as Rows."""
+    source = view.batch_source
+    created = source.created_timestamp_column
+    return Rows(
+        keys=_entity_keys(batch, view),
+        features={field.name: values(batch[field.name], field.dtype.to_value_type()) for field in view.features},
+        event=_instants(batch[source.timestamp_field]),
+        created=_instants(batch[created]) if created else Coded([None], np.zeros(batch.num_rows, dtype=int)),
+    )
+
+
+def values(column: pa.Array, value_type: ValueType) -> Coded[Value]:
+    """Return a column as Feast's values, equal to those that stock Feast makes of it."""
+    if pa.types.is_nested(column.type):  # Arrow has no dictionaries of lists
+        return Coded(python_values_to_proto_values(_as_feast_reads(column), value_type), np.arange(len(column)))
+    distinct, codes = _distinct(column)
+    if pa.types.is_integer(column.type):
+        # Stock's way through pandas turns integers beside a NULL into floats and rounds those beyond 2^53.
+        known = distinct.drop_null()
+        protos = python_values_to_proto_values(known.to_numpy(zero_copy_only=False), value_type) if len(known) else []
+        if distinct.null_count:
+            protos.insert(distinct.is_null().index(True).as_py(), Value())
+    else:
+        protos = python_values_to_proto_values(_as_feast_reads(distinct), value_type)
+    return Coded(protos, codes)
+
+
+def _entity_keys(batch: pa.RecordBatch, view: FeatureView) -> list[bytes]:
+    names = [field.name for field in view.entity_columns]
+    columns = [values(batch[field.name], field.dtype.to_value_type()).rows() for field in view.entity_columns]
+    return [
+        serialize_entity_key(EntityKey(join_keys=names, entity_values=row), 3) for row in zip(*columns, strict=True)
+    ]
+
+
+def _instants(column: pa.Array) -> Coded[Any]:
+    distinct, codes = _distinct(column)
+    instants = pd.to_datetime(distinct.to_numpy(zero_copy_only=False), utc=True)
+    return Coded([None if at is pd.NaT else at.to_pydatetime(warn=False) for at in instants], codes)
+
+
+def _distinct(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    coded = column.dictionary_encode(null_encoding="encode")
+    return coded.dictionary, coded.indices.to_numpy()
+
+
+def _as_feast_reads(column: pa.Array) -> np.ndarray:
+    """Return what reaches Feast's converters in stock: its local engine takes every table through pandas and back."""
+    table = pa.Table.from_pandas(pa.table({"value": column}).to_pandas())
+    return table["value"].combine_chunks().to_numpy(zero_copy_only=False)
