@@ -68,7 +68,7 @@ class Changes:
         columns = [*self._source.keys, *self._names]
         row = ", ".join(map(quoted, columns))
         query = f"SELECT count(*), sum(hash({row})::HUGEINT) FROM ({self._source.newest(interval)})"  # noqa: S608
-        rows, digest = self._source.connection.sql(query).fetchone() or (0, 0)
+        rows, digest = self._source.asked(query)
         said = {
             "start": interval.start.isoformat(),
             "end": interval.end.isoformat(),

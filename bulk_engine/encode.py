@@ -14,6 +14,8 @@ from feast.protos.feast.types.Value_pb2 import Value
 
 from bulk_engine.feast_internals import python_values_to_proto_values, serialize_entity_key
 
+SAMPLE = b"0"
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -68,8 +70,8 @@ def values(column: pa.Array, value_type: ValueType) -> Coded[Value]:
         if distinct.null_count:
             protos.insert(distinct.is_null().index(True).as_py(), Value())
     else:
-        protos = python_values_to_proto_values(_as_feast_reads(distinct), value_type)
-    return Coded(protos, codes)
+        protos = python_values_to_proto_values(_as_feast_reads(_with_sample(distinct)), value_type)
+    return Coded(protos, codes)  # what a sample adds has no code
 
 
 def _entity_keys(batch: pa.RecordBatch, view: FeatureView) -> list[bytes]:
@@ -89,6 +91,13 @@ def _instants(column: pa.Array) -> Coded[Any]:
 def _distinct(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
     coded = column.dictionary_encode(null_encoding="encode")
     return coded.dictionary, coded.indices.to_numpy()
+
+
+def _with_sample(column: pa.Array) -> pa.Array:
+    """Return bytes with some that are not empty: where Feast's converter sees none, it makes all of them NULL."""
+    if pa.types.is_binary(column.type):
+        return pa.concat_arrays([column, pa.array([SAMPLE], column.type)])
+    return column
 
 
 def _as_feast_reads(column: pa.Array) -> np.ndarray:

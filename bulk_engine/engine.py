@@ -32,7 +32,7 @@ class BulkEngineConfig(FeastConfigBaseModel):
     write: Literal["all", "changed"] = "all"
     """`changed` leaves out entities whose values are those of the last materialized interval."""
 
-    ignore: list[str] = []
+    ignore: tuple[str, ...] = ()
     """Features whose change alone is no reason to write a row; with `write: changed` only."""
 
     memory_limit: str = "512MB"
@@ -87,7 +87,9 @@ class BulkEngine(LocalComputeEngine):  # type: ignore[misc]
                     bar.update(batch.num_rows)
                 rows.flush()
             changes.completed()
-        log.info("%s: %s rows written, %s newer ones online left", view.name, f"{read - rows.rejected:,}", rows.rejected)
+        log.info(
+            "%s: %s rows written, %s newer ones online left", view.name, f"{read - rows.rejected:,}", rows.rejected
+        )
 
     def _ignored(self, view: FeatureView) -> set[str] | None:
         """Return the features that do not count as a change; None if every row is written, changed or not."""

@@ -60,7 +60,9 @@ def full_refresh(store: FeatureStore, view_name: str) -> None:
 
 def _rows(store: FeatureStore, view: FeatureView) -> Any:
     if why := online.refusal(store.config):
-        raise NotImplementedError(f"{why}: bulk_engine knows the rows of sqlite and redis: remove entities by its own means")
+        raise NotImplementedError(
+            f"{why}: bulk_engine knows the rows of sqlite and redis: remove entities by its own means"
+        )
     # The provider's own object has the connection; a new one makes another.
     from feast.infra.online_stores.helpers import get_online_store_from_config
 
@@ -74,7 +76,9 @@ def _serialized(keys: Collection[Key], view: FeatureView) -> list[bytes]:
         python_values_to_proto_values(list(values), kind)
         for values, kind in zip(zip(*keys, strict=True), types, strict=bool(keys))
     ]
-    return [serialize_entity_key(EntityKey(join_keys=names, entity_values=row), 3) for row in zip(*columns, strict=True)]
+    return [
+        serialize_entity_key(EntityKey(join_keys=names, entity_values=row), 3) for row in zip(*columns, strict=True)
+    ]
 
 
 def _key(entity: bytes, view: FeatureView) -> Key:

@@ -1,4 +1,4 @@
-"""Every part of Feast that its documentation does not promise and this package leans on, with the reason; nothing else does.
+"""Every part of Feast that this package leans on and its documentation does not promise, with the reason.
 
 `tests/unit/bulk_engine/test_feast_internals.py` fails when an upgrade of Feast moves or changes one of them. Of Ibis
 nothing is used, neither private nor public: DuckDB is asked directly.

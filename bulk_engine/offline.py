@@ -5,21 +5,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 from feast import FeatureView
 
 INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
-FLOATS = {"FLOAT", "DOUBLE"}
 INSTANTS = {"TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"}
 # The types of Parquet columns, as DuckDB says them, from which a Feast type's bytes are known to equal stock's.
 TYPES = {
     "BOOL": {"BOOLEAN"},
     "BYTES": {"BLOB"},
     "DECIMAL": {"VARCHAR"},
-    "DOUBLE": FLOATS | INTEGERS,
-    "FLOAT": FLOATS | INTEGERS,
+    "DOUBLE": {"DOUBLE", "BIGINT"},
+    "FLOAT": INTEGERS | {"FLOAT", "DOUBLE"},
     "IMAGE_BYTES": {"BLOB"},
     "INT32": INTEGERS,
     "INT64": INTEGERS,
@@ -29,6 +29,14 @@ TYPES = {
     "TIME_UUID": {"VARCHAR"},
     "UNIX_TIMESTAMP": INSTANTS,
     "UUID": {"VARCHAR"},
+    "BOOL_LIST": {"BOOLEAN[]"},
+    "BYTES_LIST": {"BLOB[]"},
+    "DOUBLE_LIST": {"DOUBLE[]"},
+    "FLOAT_LIST": {"FLOAT[]", "DOUBLE[]"},
+    "INT32_LIST": {"INTEGER[]"},
+    "INT64_LIST": {"BIGINT[]"},
+    "STRING_LIST": {"VARCHAR[]"},
+    "UNIX_TIMESTAMP_LIST": {f"{kind}[]" for kind in INSTANTS},
 }
 
 
@@ -71,10 +79,7 @@ class Source:
             if self.kind(name) not in INSTANTS:
                 return f"its column {name} is {self.kind(name)} and no timestamp"
         for field in [*self.view.entity_columns, *self.view.features]:
-            wanted, found = field.dtype.to_value_type().name, self.kind(field.name)
-            if wanted.endswith("_LIST"):
-                wanted, found = wanted.removesuffix("_LIST"), found.removesuffix("[]") if found.endswith("[]") else ""
-            if found not in TYPES.get(wanted, ()):
+            if self.kind(field.name) not in TYPES.get(field.dtype.to_value_type().name, ()):
                 return f"its column {field.name} is {self.kind(field.name)} and shall be {field.dtype}"
         return None
 
@@ -84,9 +89,12 @@ class Source:
 
     def count(self, interval: Interval) -> int:
         """Return the number of rows in an interval, those that a newer one of the same entity replaces included."""
-        found = self.connection.sql(f"SELECT count(*) FROM {self._read} WHERE {self._within(interval)}").fetchone()
-        assert found
-        return int(found[0])
+        return int(self.asked(f"SELECT count(*) FROM {self._read} WHERE {self._within(interval)}")[0])  # noqa: S608
+
+    def asked(self, query: str) -> tuple[Any, ...]:
+        """Return the one row of a query."""
+        ((*found,),) = self.connection.execute(query).fetchall()
+        return tuple(found)
 
     def newest(self, interval: Interval) -> str:
         """Return the query for the newest row of each entity in an interval: by event time, then by creation."""
@@ -94,7 +102,7 @@ class Source:
         keys = ", ".join(quoted(self._names[name]) for name in self.keys)
         order = ", ".join(f"{quoted(self._names[name])} DESC NULLS LAST" for name in self.instants)
         return (
-            f"SELECT {columns} FROM {self._read} WHERE {self._within(interval)} "
+            f"SELECT {columns} FROM {self._read} WHERE {self._within(interval)} "  # noqa: S608
             f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +42,7 @@ class RedisRows:
         self.rejected = 0
 
     # One connection for all batches: if the server restarts, what it lost is not passed over in silence.
-    def __enter__(self) -> "RedisRows":
+    def __enter__(self) -> Self:
         self._write = self._client.script_load(WRITE).encode()
         self._connection = self._client.connection_pool.get_connection()
         self._sender = ThreadPoolExecutor(1)  # the next batch is encoded while the server works on this one

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from feast import FeatureView, RepoConfig
 from feast.utils import to_naive_utc
@@ -14,6 +14,18 @@ from bulk_engine.feast_internals import adapt_datetime_epoch, compute_table_id, 
 from bulk_engine.offline import quoted
 
 CACHE_KILOBYTES = 64_000
+UPSERT = """
+INSERT INTO {table} (entity_key, feature_name, value, value_text, event_ts, created_ts) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (entity_key, feature_name) DO UPDATE SET
+    value = excluded.value, value_text = excluded.value_text,
+    event_ts = excluded.event_ts, created_ts = excluded.created_ts
+"""
+NEWER = """
+SELECT entity_key FROM batch b WHERE EXISTS (
+    SELECT * FROM {table} o WHERE o.entity_key = b.entity_key
+    AND (o.event_ts, o.created_ts) > (b.event_ts, b.created_ts)
+)
+"""
 STATES = "CREATE TABLE IF NOT EXISTS bulk_engine_state (view TEXT PRIMARY KEY, state TEXT)"
 
 
@@ -27,7 +39,7 @@ class SqliteRows:
         self._table = quoted(self._view)
         self.rejected = 0
 
-    def __enter__(self) -> "SqliteRows":
+    def __enter__(self) -> Self:
         self._connection = sqlite3.connect(self._path, timeout=self._wait, isolation_level=None)
         self._connection.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
         self._connection.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten
@@ -46,9 +58,7 @@ class SqliteRows:
         with self._transaction():
             newer = self._newer_online(list(zip(rows.keys, event, created, strict=True)))
             self._connection.executemany(
-                f"INSERT INTO {self._table} (entity_key, feature_name, value, value_text, event_ts, created_ts) "  # noqa: S608
-                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (entity_key, feature_name) DO UPDATE SET value = excluded.value, "
-                "value_text = excluded.value_text, event_ts = excluded.event_ts, created_ts = excluded.created_ts",
+                UPSERT.format(table=self._table),
                 (
                     (key, name, *features[name][row], event[row], created[row])
                     for row, key in enumerate(rows.keys)
@@ -64,11 +74,7 @@ class SqliteRows:
     def _newer_online(self, batch: list[tuple[bytes, int | None, int | None]]) -> set[bytes]:
         self._connection.execute("DELETE FROM batch")
         self._connection.executemany("INSERT INTO batch VALUES (?, ?, ?)", batch)
-        found = self._connection.execute(
-            f"SELECT entity_key FROM batch b WHERE EXISTS (SELECT * FROM {self._table} o "  # noqa: S608
-            "WHERE o.entity_key = b.entity_key AND (o.event_ts, ifnull(o.created_ts, b.created_ts)) > "
-            "(b.event_ts, b.created_ts))"
-        )
+        found = self._connection.execute(NEWER.format(table=self._table))
         return {key for (key,) in found}
 
     def listed(self) -> Iterator[bytes]:

@@ -32,7 +32,7 @@ SCALARS = {
     "an_int32": (types.Int32, pa.int32()),
     "an_int64": (types.Int64, pa.int64()),
     "small": (types.Int64, pa.int16()),
-    "whole": (types.Float64, pa.int32()),
+    "whole": (types.Float64, pa.int64()),
 }
 ARRAYS = {
     "bools": (types.Array(types.Bool), pa.list_(pa.bool_())),
@@ -47,7 +47,12 @@ ARRAYS = {
 INSTANT = pa.timestamp("us", "UTC")
 SCHEMAS = {
     "scalars": pa.schema(
-        {"person": pa.string(), **{name: kind for name, (_, kind) in SCALARS.items()}, "event": INSTANT, "made": INSTANT}
+        {
+            "person": pa.string(),
+            **{name: kind for name, (_, kind) in SCALARS.items()},
+            "event": INSTANT,
+            "made": INSTANT,
+        }
     ),
     "arrays": pa.schema(
         {"left": pa.int64(), "right": pa.string(), **{name: kind for name, (_, kind) in ARRAYS.items()}}
@@ -142,7 +147,7 @@ def sqlite_clear(path: Path) -> None:
 
 
 def redis_dump(client: redis.Redis) -> dict[bytes, Any]:
-    found = {key: client.hgetall(key) if client.type(key) == b"hash" else client.get(key) for key in client.keys()}
+    found = {key: client.hgetall(key) if client.type(key) == b"hash" else client.get(key) for key in client.scan_iter()}
     return {key: (value, client.ttl(key) > 0) for key, value in found.items()}
 
 
