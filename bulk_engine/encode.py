@@ -8,12 +8,20 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from feast import FeatureView, ValueType
+import pyarrow.compute as pc
+from feast import FeatureView, Field, ValueType
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
-from bulk_engine.feast_internals import python_values_to_proto_values, serialize_entity_key
+from bulk_engine.feast_internals import (
+    python_values_to_proto_values,
+    serialize_entity_key,
+    serialize_entity_key_prefix,
+)
 
+KEY_VERSION = 3
+BYTES = pa.large_binary()
+NOTHING = pa.scalar(b"", BYTES)
 SAMPLE = b"0"
 
 T = TypeVar("T")
@@ -38,9 +46,9 @@ class Coded(Generic[T]):
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch: entities as serialized keys, features as Feast's values, instants in UTC."""
+    """A batch: entities as an array of serialized keys, features as Feast's values, instants in UTC."""
 
-    keys: list[bytes]
+    keys: pa.Array
     features: dict[str, Coded[Value]]
     event: Coded[datetime]
     created: Coded[datetime | None]
@@ -51,7 +59,7 @@ def encoded(batch: pa.RecordBatch, view: FeatureView) -> Rows:
     source = view.batch_source
     created = source.created_timestamp_column
     return Rows(
-        keys=_entity_keys(batch, view),
+        keys=entity_keys(batch, view),
         features={field.name: values(batch[field.name], field.dtype.to_value_type()) for field in view.features},
         event=_instants(batch[source.timestamp_field]),
         created=_instants(batch[created]) if created else Coded([None], np.zeros(batch.num_rows, dtype=int)),
@@ -74,12 +82,46 @@ def values(column: pa.Array, value_type: ValueType) -> Coded[Value]:
     return Coded(protos, codes)  # what a sample adds has no code
 
 
-def _entity_keys(batch: pa.RecordBatch, view: FeatureView) -> list[bytes]:
-    names = [field.name for field in view.entity_columns]
-    columns = [values(batch[field.name], field.dtype.to_value_type()).rows() for field in view.entity_columns]
-    return [
-        serialize_entity_key(EntityKey(join_keys=names, entity_values=row), 3) for row in zip(*columns, strict=True)
-    ]
+def entity_keys(batch: pa.RecordBatch, view: FeatureView) -> pa.Array:
+    """Return each row's serialized entity key: Feast's for the names, and for each value in the names' order."""
+    prefix = pa.scalar(serialize_entity_key_prefix(view.join_keys), BYTES)
+    parts = [_key_part(batch[column.name], column) for column in sorted(view.entity_columns, key=lambda c: c.name)]
+    return pc.binary_join_element_wise(prefix, *parts, NOTHING)
+
+
+def headed(payload: pa.Array, head: Callable[[int], bytes]) -> pa.Array:
+    """Return byte strings with a head that depends on their length alone, made once for each length."""
+    lengths, codes = _distinct(pc.binary_length(payload))
+    return pc.binary_join_element_wise(taken([head(n) for n in lengths.to_pylist()], codes), payload, NOTHING)
+
+
+def taken(values: list[bytes], codes: np.ndarray) -> pa.Array:
+    """Return byte strings by their codes."""
+    return pa.array(values, BYTES).take(pa.array(codes))
+
+
+def _key_part(column: pa.Array, field: Field) -> pa.Array:
+    """Return what each value adds to a serialized key.
+
+    Keys are as many as rows, so Feast serializes only one value of each length, and the others take over its head.
+    """
+    kind = field.dtype.to_value_type()
+
+    def serialized(value: Value) -> bytes:
+        whole: bytes = serialize_entity_key(EntityKey(join_keys=[field.name], entity_values=[value]), KEY_VERSION)
+        return whole[len(serialize_entity_key_prefix([field.name])) :]
+
+    def head(value: Value, length: int) -> bytes:
+        return serialized(value)[:-length] if length else serialized(value)
+
+    if kind is ValueType.STRING and not column.null_count:
+        return headed(column.cast(pa.large_string()).cast(BYTES), lambda n: head(Value(string_val="0" * n), n))
+    if kind is ValueType.INT64 and not column.null_count:
+        integers = column.cast(pa.int64()).to_numpy(zero_copy_only=False).astype("<i8")
+        payload = pa.FixedSizeBinaryArray.from_buffers(pa.binary(8), len(integers), [None, pa.py_buffer(integers)])
+        return headed(payload.cast(BYTES), lambda n: head(Value(int64_val=0), n))
+    coded = values(column, kind).map(serialized)
+    return taken(coded.values, coded.codes)
 
 
 def _instants(column: pa.Array) -> Coded[Any]:
@@ -103,4 +145,5 @@ def _with_sample(column: pa.Array) -> pa.Array:
 def _as_feast_reads(column: pa.Array) -> np.ndarray:
     """Return what reaches Feast's converters in stock: its local engine takes every table through pandas and back."""
     table = pa.Table.from_pandas(pa.table({"value": column}).to_pandas())
-    return table["value"].combine_chunks().to_numpy(zero_copy_only=False)
+    read: np.ndarray = table["value"].combine_chunks().to_numpy(zero_copy_only=False)
+    return read

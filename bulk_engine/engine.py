@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 BATCH_ROWS = 10_000
 
 
-class BulkEngineConfig(FeastConfigBaseModel):
+class BulkEngineConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """The options of `batch_engine` in feature_store.yaml."""
 
     type: Literal["bulk_engine.BulkEngine"] = "bulk_engine.BulkEngine"
@@ -81,7 +81,7 @@ class BulkEngine(LocalComputeEngine):  # type: ignore[misc]
             query = changes.begun(interval)
             read = 0
             with closing(task.tqdm_builder(source.count(interval)) if task.tqdm_builder else tqdm(disable=True)) as bar:
-                for batch in source.batches(query, size):
+                for batch in source.batches(query, size, in_order=rows.in_order):
                     rows.write(encoded(batch, view))
                     read += batch.num_rows
                     bar.update(batch.num_rows)

@@ -4,9 +4,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from feast import FeatureStore, FeatureView
+from feast.infra.online_stores.helpers import get_online_store_from_config
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 
 from bulk_engine import online
+from bulk_engine.encode import KEY_VERSION
 from bulk_engine.feast_internals import deserialize_entity_key, python_values_to_proto_values, serialize_entity_key
 
 Key = tuple[Any, ...]
@@ -63,9 +65,6 @@ def _rows(store: FeatureStore, view: FeatureView) -> Any:
         raise NotImplementedError(
             f"{why}: bulk_engine knows the rows of sqlite and redis: remove entities by its own means"
         )
-    # The provider's own object has the connection; a new one makes another.
-    from feast.infra.online_stores.helpers import get_online_store_from_config
-
     return online.rows_of(store.config, get_online_store_from_config(store.config.online_store), view)
 
 
@@ -77,12 +76,13 @@ def _serialized(keys: Collection[Key], view: FeatureView) -> list[bytes]:
         for values, kind in zip(zip(*keys, strict=True), types, strict=bool(keys))
     ]
     return [
-        serialize_entity_key(EntityKey(join_keys=names, entity_values=row), 3) for row in zip(*columns, strict=True)
+        serialize_entity_key(EntityKey(join_keys=names, entity_values=row), KEY_VERSION)
+        for row in zip(*columns, strict=True)
     ]
 
 
 def _key(entity: bytes, view: FeatureView) -> Key:
-    found = deserialize_entity_key(entity, 3)
+    found = deserialize_entity_key(entity, KEY_VERSION)
     values = {
         name: getattr(value, value.WhichOneof("val"))
         for name, value in zip(found.join_keys, found.entity_values, strict=True)

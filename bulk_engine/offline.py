@@ -106,8 +106,10 @@ class Source:
             f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
         )
 
-    def batches(self, query: str, rows: int) -> Iterator[pa.RecordBatch]:
-        """Stream a query's rows, at most `rows` at a time."""
+    def batches(self, query: str, rows: int, *, in_order: bool) -> Iterator[pa.RecordBatch]:
+        """Stream a query's rows, at most `rows` at a time, in the order of their keys if asked for."""
+        if in_order:
+            query = f"SELECT * FROM ({query}) ORDER BY {', '.join(map(quoted, self.keys))}"  # noqa: S608
         # Not `execute(query)`: that holds the whole result in memory before the first batch.
         for batch in self.connection.sql(query).to_arrow_reader(rows):
             if batch.num_rows:

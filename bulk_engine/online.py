@@ -4,10 +4,10 @@ from typing import Any
 
 from feast import FeatureView, RepoConfig
 
+from bulk_engine.encode import KEY_VERSION
 from bulk_engine.sqlite_rows import SqliteRows
 
 WAIT_SECONDS = 60.0
-ENTITY_KEY_VERSION = 3
 
 
 def refusal(config: RepoConfig) -> str | None:
@@ -18,7 +18,7 @@ def refusal(config: RepoConfig) -> str | None:
         kind = "sqlite"
     if kind not in {"sqlite", "redis"}:
         return f"online store {kind}"
-    if config.entity_key_serialization_version != ENTITY_KEY_VERSION:
+    if config.entity_key_serialization_version != KEY_VERSION:
         return f"entity_key_serialization_version {config.entity_key_serialization_version}"
     if kind == "redis" and store.redis_type == "redis_cluster":
         return "a Redis Cluster"

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from feast import FeatureView, RepoConfig
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bulk_engine.encode import Coded, Rows
+from bulk_engine.encode import BYTES, KEY_VERSION, NOTHING, Rows, headed, taken
 from bulk_engine.feast_internals import (
     compute_versioned_name,
     deserialize_entity_key,
@@ -28,6 +28,8 @@ KEYS_PER_CALL = 1000
 
 class RedisRows:
     """A view's rows in Redis."""
+
+    in_order = False
 
     def __init__(self, config: RepoConfig, store: Any, view: FeatureView, wait_seconds: float) -> None:
         del wait_seconds  # nothing locks
@@ -72,11 +74,12 @@ class RedisRows:
     def _calls(self, rows: Rows) -> tuple[bytes, int]:
         """Return script calls in Redis' protocol, joined by Arrow: Python touches each distinct value, not each row."""
         columns = [rows.event.map(_timestamp), *(rows.features[name].map(_serialized) for name in self._fields)]
-        arguments = [_taken(column.map(_bulk)) for column in columns]
-        values = pc.binary_join_element_wise(*arguments, pa.scalar(b"", pa.large_binary()))
-        keys = pa.array([_bulk(key + self._project) for key in rows.keys], pa.large_binary())
+        arguments = [taken(list(map(_bulk, column.values)), column.codes) for column in columns]
+        values = pc.binary_join_element_wise(*arguments, NOTHING)
+        keys = pc.binary_join_element_wise(rows.keys, pa.scalar(self._project, BYTES), NOTHING)
+        keys = pc.binary_join_element_wise(headed(keys, lambda n: b"$%d\r\n" % n), pa.scalar(b"\r\n", BYTES), NOTHING)
         names = b"".join(map(_bulk, [b"%d" % self._ttl, self._instant, *self._fields.values()]))
-        calls = []
+        calls: list[bytes | memoryview] = []
         for start in range(0, len(keys), ROWS_PER_CALL):
             count = min(ROWS_PER_CALL, len(keys) - start)
             words = 3 + count + len(columns) + 1 + count * len(columns)
@@ -143,21 +146,17 @@ def _bulk(value: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(value), value)
 
 
-def _taken(column: Coded[bytes]) -> pa.Array:
-    return pa.array(column.values, pa.large_binary()).take(pa.array(column.codes))
-
-
 def _joined(column: pa.Array, start: int, count: int) -> memoryview:
     """Return neighbouring values as the bytes that Arrow keeps them in."""
     _, offsets, data = column.buffers()
     at = np.frombuffer(offsets, np.int64)
-    return memoryview(data)[at[start] : at[start + count]]
+    return memoryview(data)[int(at[start]) : int(at[start + count])]
 
 
 def _is_entity(key: bytes) -> bool:
     """Return whether this is an entity key: another project's name may end like ours."""
     try:
-        deserialize_entity_key(key, 3)
+        deserialize_entity_key(key, KEY_VERSION)
     except ValueError:
         return False
     return True

@@ -32,6 +32,8 @@ STATES = "CREATE TABLE IF NOT EXISTS bulk_engine_state (view TEXT PRIMARY KEY, s
 class SqliteRows:
     """A view's rows in SQLite."""
 
+    in_order = True  # a B-tree takes its keys fastest one after the other
+
     def __init__(self, config: RepoConfig, store: Any, view: FeatureView, wait_seconds: float) -> None:
         del store  # its connection waits for five seconds only, and is not ours to configure
         self._path, self._wait = sqlite_path(config), wait_seconds
@@ -55,13 +57,14 @@ class SqliteRows:
         """Write a batch in one transaction, but for entities that are online with newer timestamps."""
         event, created = rows.event.map(_seconds).rows(), rows.created.map(_seconds).rows()
         features = {name: column.map(_stored).rows() for name, column in rows.features.items()}
+        keys = rows.keys.to_pylist()
         with self._transaction():
-            newer = self._newer_online(list(zip(rows.keys, event, created, strict=True)))
+            newer = self._newer_online(list(zip(keys, event, created, strict=True)))
             self._connection.executemany(
                 UPSERT.format(table=self._table),
                 (
                     (key, name, *features[name][row], event[row], created[row])
-                    for row, key in enumerate(rows.keys)
+                    for row, key in enumerate(keys)
                     if key not in newer
                     for name in features
                 ),
