@@ -124,10 +124,9 @@ class BulkEngine(LocalComputeEngine):  # type: ignore[misc]
         self._forget(fvs)
 
     def _forget(self, views: Sequence[Any]) -> None:
-        if self.options.write == "changed" and not online.refusal(self.repo_config):
-            for view in views:
-                with online.rows_of(self.repo_config, self.online_store, view, self.options.wait_seconds) as rows:
-                    rows.set_state("")
+        for view in views:
+            if isinstance(view, FeatureView):
+                online.forget(self.repo_config, self.online_store, view, self.options.wait_seconds)
 
 
 def _refusal(view: FeatureView) -> str | None:

@@ -1,6 +1,7 @@
 """Which entities are online, and their removal: one is seen whole or not at all, and one written meanwhile stays."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from feast import FeatureStore, FeatureView
@@ -9,7 +10,12 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 
 from bulk_engine import online
 from bulk_engine.encode import KEY_VERSION
-from bulk_engine.feast_internals import deserialize_entity_key, python_values_to_proto_values, serialize_entity_key
+from bulk_engine.feast_internals import (
+    deserialize_entity_key,
+    python_values_to_proto_values,
+    redis_client,
+    serialize_entity_key,
+)
 
 Key = tuple[Any, ...]
 """An entity's join key values, in the order of the view's `join_keys`."""
@@ -60,12 +66,16 @@ def full_refresh(store: FeatureStore, view_name: str) -> None:
         rows.set_state("")
 
 
-def _rows(store: FeatureStore, view: FeatureView) -> Any:
-    if why := online.refusal(store.config):
-        raise NotImplementedError(
-            f"{why}: bulk_engine knows the rows of sqlite and redis: remove entities by its own means"
-        )
-    return online.rows_of(store.config, get_online_store_from_config(store.config.online_store), view)
+@contextmanager
+def _rows(store: FeatureStore, view: FeatureView) -> Iterator[Any]:
+    config = store.config
+    if why := online.refusal(config):
+        raise NotImplementedError(f"{why}: bulk_engine knows the rows of sqlite and redis: go by the store's own means")
+    online_store = get_online_store_from_config(config.online_store)
+    with ExitStack() as stack:
+        if config.online_store.type == "redis":
+            stack.callback(redis_client(config, online_store).close)
+        yield stack.enter_context(online.rows_of(config, online_store, view))
 
 
 def _serialized(keys: Collection[Key], view: FeatureView) -> list[bytes]:

@@ -1,10 +1,12 @@
 """The online stores whose bytes this package knows."""
 
+from pathlib import Path
 from typing import Any
 
 from feast import FeatureView, RepoConfig
 
 from bulk_engine.encode import KEY_VERSION
+from bulk_engine.feast_internals import sqlite_path
 from bulk_engine.sqlite_rows import SqliteRows
 
 WAIT_SECONDS = 60.0
@@ -35,3 +37,11 @@ def rows_of(config: RepoConfig, store: Any, view: FeatureView, wait_seconds: flo
 
         return RedisRows(config, store, view, wait_seconds)
     return SqliteRows(config, store, view, wait_seconds)
+
+
+def forget(config: RepoConfig, store: Any, view: FeatureView, wait_seconds: float = WAIT_SECONDS) -> None:
+    """Take away the note on what was materialized last, if there is one: the next run writes every row."""
+    if refusal(config) or (config.online_store.type != "redis" and not Path(sqlite_path(config)).exists()):
+        return
+    with rows_of(config, store, view, wait_seconds) as rows:
+        rows.set_state("")

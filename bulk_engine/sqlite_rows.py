@@ -44,7 +44,6 @@ class SqliteRows:
     def __enter__(self) -> Self:
         self._connection = sqlite3.connect(self._path, timeout=self._wait, isolation_level=None)
         self._connection.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
-        self._connection.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten
         self._connection.execute(
             "CREATE TEMP TABLE batch (entity_key BLOB PRIMARY KEY, event_ts INTEGER, created_ts INTEGER) WITHOUT ROWID"
         )
@@ -87,12 +86,12 @@ class SqliteRows:
 
     def remove(self, entities: Iterable[bytes]) -> int:
         """Remove entities in one transaction; return how many were there."""
-        with self._transaction():
+        with self._overwriting(), self._transaction():
             return self._removed(entities)
 
     def remove_chosen(self, chosen: Callable[[Iterator[bytes]], Iterable[bytes]]) -> int:
         """Remove the entities that `chosen` picks of those listed; nobody writes between listing and removal."""
-        with self._transaction():
+        with self._overwriting(), self._transaction():
             return self._removed(list(chosen(self.listed())))
 
     def _removed(self, entities: Iterable[bytes]) -> int:
@@ -119,6 +118,13 @@ class SqliteRows:
             elif there:
                 self._connection.execute("DELETE FROM bulk_engine_state WHERE view = ?", (self._view,))
             return True
+
+    @contextmanager
+    def _overwriting(self) -> Iterator[None]:
+        """Let the file keep nothing of what is removed."""
+        self._connection.execute("PRAGMA secure_delete = ON")
+        yield
+        self._connection.execute("PRAGMA secure_delete = OFF")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

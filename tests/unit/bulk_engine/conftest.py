@@ -185,8 +185,9 @@ def project_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Featur
 @pytest.fixture(scope="session")
 def online_of(
     project_of: Callable[..., FeatureStore], redis_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Online]:
-    """Return a maker of projects on a kind of online store; Redis' database number tells them apart."""
+) -> Iterator[Callable[..., Online]]:
+    """Give a maker of projects on a kind of online store; Redis' database number tells them apart."""
+    clients = []
 
     def make(kind: str, folder: Path, database: int, engine: dict[str, Any], **more: Any) -> Online:
         if kind == "sqlite":
@@ -195,10 +196,14 @@ def online_of(
             return Online(store, lambda: sqlite_dump(path), lambda: sqlite_clear(path))
         address = f"127.0.0.1:{redis_server.port},db={database}"
         client = redis.Redis(port=redis_server.port, db=database)
+        clients.append(client)
         store = project_of(folder, {"type": "redis", "connection_string": address, **more}, batch_engine=engine)
+        clients.append(store._get_provider().online_store._get_client(store.config.online_store))
         return Online(store, lambda: redis_dump(client), client.flushdb)
 
-    return make
+    yield make
+    for client in clients:
+        client.close()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "redis"])

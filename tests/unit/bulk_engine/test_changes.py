@@ -1,4 +1,4 @@
-"""`write: changed`: only rows whose values changed are written, and online still equals offline whatever comes between."""
+"""`write: changed`: only rows whose values changed are written, and online equals offline whatever comes between."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -78,6 +78,17 @@ def test_a_full_refresh_writes_every_row(changed):
     run(changed, FIRST)
     bulk_engine.full_refresh(changed.ours.store, "scalars")
     assert run(changed, SECOND) == 40
+
+
+def test_a_view_that_feast_deletes_and_makes_anew_is_written_whole(changed):
+    snapshot(changed, FIRST, PERSONS)
+    snapshot(changed, SECOND, PERSONS)
+    run(changed, FIRST)
+    store = changed.ours.store
+    for forget in ("update", "teardown_infra"):
+        engine, views = store._get_provider().batch_engine, [store.get_feature_view("scalars")]
+        getattr(engine, forget)("project", views, *([[], [], []] if forget == "update" else [[]]))
+        assert run(changed, SECOND) == 40
 
 
 def test_a_file_that_was_changed_since_makes_the_next_run_write_every_row(changed):

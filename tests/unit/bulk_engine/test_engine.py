@@ -1,6 +1,7 @@
 """What the engine takes on, what it leaves to Feast's own, and what it says."""
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from feast.data_format import ParquetFormat
 from feast.infra.common.materialization_job import MaterializationTask
 from pydantic import ValidationError
 
+import bulk_engine
 from bulk_engine import BulkEngine, feast_internals
 from tests.unit.bulk_engine.conftest import END, START, Pair
 
@@ -117,6 +119,20 @@ def test_columns_of_unknown_bytes_are_left_to_feasts_own_engine(pair, caplog):
     assert "mapped: its column value is DOUBLE and shall be Int64: Feast's own engine" in caplog.text
     rows = pair.ours.store.get_online_features(["mapped:value"], [{"person": "a"}])
     assert rows.to_dict()["value"] == [1]
+
+
+@pytest.mark.parametrize("unit", ["ms", "ns"])
+def test_instants_of_other_units_are_read_as_stock_reads_them(pair, unit):
+    pair.clear()
+    (pair.folder / "mapped").mkdir(exist_ok=True)
+    ends = [START, START + timedelta(milliseconds=1), END, END + timedelta(milliseconds=1)]
+    columns = {"PERSON": ["a", "a", "b", "c"], "VALUE": [1, 2, 3, 4], "other": ["x"] * 4}
+    when = pa.array([at.replace(tzinfo=None) for at in ends], pa.timestamp(unit))
+    pq.write_table(pa.table({**columns, "WHEN": when}), pair.folder / "mapped/rows.parquet")
+    for online in (pair.stock, pair.ours):
+        online.materialize("mapped")
+    assert pair.ours.dump() == pair.stock.dump()
+    assert bulk_engine.listed(pair.ours.store, "mapped") == {("a",), ("b",)}
 
 
 def test_no_files_at_all_fail_as_in_stock(pair):

@@ -70,10 +70,10 @@ def test_after_any_windows_the_newest_row_that_was_in_one_is_online(pair, runs):
     pair.clear()
     rows: list[dict[str, Any]] = []
     expected: dict[str, Any] = {}
-    for number, (added, start, end) in enumerate(runs):
+    for number, (added, *window) in enumerate(runs):
         rows += [row(person, 10 * number + n, event, START + timedelta(minutes=len(rows) + n))
                  for n, (person, event) in enumerate(added)]  # fmt: skip
-        start, end = sorted([start, end])
+        start, end = sorted(window)
         for found in rows:
             best = expected.get(found["person"])
             if start <= found["event"] <= end and not (

