@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PROJECT_ROOT := $(CURDIR)
 WITH_ENV := . ./env.sh &&
 UV := .venv/.uv/bin/uv
-PACKAGES := data_engineering training local feature_repo
+PACKAGES := bulk_engine data_engineering training local feature_repo
 
 .PHONY: help demo up shell test lint types unit e2e faults bench test-browser screenshots lock clean
 help: ## Show this list.

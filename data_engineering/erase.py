@@ -8,11 +8,12 @@ import ibis.expr.types as ir
 from feast import FeatureStore
 from ibis.backends.duckdb import Backend
 
-from data_engineering import erasures, online_rows
+import bulk_engine
+from data_engineering import erasures
 from data_engineering.clean import SEPARATOR, complete, distinct, stripped, with_derived_key
 from data_engineering.errors import DataError
 from data_engineering.lake import PREDICTIONS, committed, empty_trash, read_json, remove_dead_drafts, write_json
-from data_engineering.materialize import apply_mark, marked
+from data_engineering.materialize import VIEW, apply_mark, marked
 from data_engineering.schema import COLUMNS, TEXTS
 from data_engineering.session import connected
 from data_engineering.settings import Settings
@@ -26,10 +27,10 @@ def erase(store: FeatureStore, settings: Settings, person_id: str, reason: str) 
     Raises:
         DataError: no file holds the person, nor does the online store; or the online store is not supported.
     """
-    if not online_rows.supported(store):
+    if not bulk_engine.supported(store):
         raise DataError(
-            f"online store {store.config.online_store.type}: a person can be erased from SQLite alone: remove the "
-            "person there by its own means, or add it to data_engineering/online_rows.py"
+            f"online store {store.config.online_store.type}: a person can be erased from SQLite and Redis: remove the "
+            "person there by its own means, or teach bulk_engine its rows"
         )
     record = planned(store, settings, person_id, reason)
     if not record:
@@ -47,7 +48,7 @@ def erase(store: FeatureStore, settings: Settings, person_id: str, reason: str) 
             if path.stem in verified:
                 apply_mark(store, settings, path.stem)  # it says how many rows there are
             yield f"rewrote {name}"
-    removed = online_rows.remove(store, lambda online: online & {person_id})
+    removed = bulk_engine.remove(store, VIEW, [(person_id,)])
     yield "removed from the online store" if removed else "not in the online store"
     erasures.completed(record, online=bool(removed))
     yield f"recorded in {record}"
@@ -67,7 +68,7 @@ def planned(store: FeatureStore, settings: Settings, person_id: str, reason: str
     if stopped := next((path for path, record in mine.items() if not record["completed_at"]), None):
         erasures.extended(stopped, found)
         return stopped
-    if found or person_id in online_rows.persons(store):
+    if found or (person_id,) in bulk_engine.listed(store, VIEW):
         return erasures.begun(lake, person_id, reason, found)
     if mine:
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from feast import FeatureStore
 
-from data_engineering import online_rows
+import bulk_engine
 from data_engineering.lake import (
     batch_of,
     batches,
@@ -20,7 +20,7 @@ from data_engineering.lake import (
     remove_dead_drafts,
     snapshot_path,
 )
-from data_engineering.materialize import KEY, apply_mark, last_verified, marked, pinned, unmark
+from data_engineering.materialize import KEY, VIEW, apply_mark, last_verified, marked, pinned, unmark
 from data_engineering.settings import Settings
 
 
@@ -84,18 +84,21 @@ def _restore_mark(store: FeatureStore, settings: Settings, snapshot_id: str) -> 
 
 def _absent(store: FeatureStore, settings: Settings, newest: str, *, dry_run: bool) -> Iterator[str]:
     """Remove from the online store who is neither in the newest verified snapshot nor in one after it."""
-    if not online_rows.supported(store):
-        yield f"online store {store.config.online_store.type}: absent persons stay, only SQLite's can be removed"
+    if not bulk_engine.supported(store):
+        yield f"online store {store.config.online_store.type}: absent persons stay, bulk_engine does not know its rows"
         return
 
-    def absent(online: set[str]) -> set[str]:
-        # Listed under the lock: a snapshot published later is materialized later too.
+    def present() -> set[bulk_engine.Key]:
+        # Called once those online are listed: a snapshot published later is materialized later too.
         names = {newest, *(name for name in published(settings.lake) if name > newest)}
         files = [snapshot_path(settings.lake, name) for name in names]
         tables = (pq.read_table(path, columns=[KEY])[KEY].to_pylist() for path in files)
-        return online.difference(chain.from_iterable(tables))
+        return {(person,) for person in chain.from_iterable(tables)}
 
-    count = len(absent(online_rows.persons(store))) if dry_run else online_rows.remove(store, absent)
+    if dry_run:
+        count = len(bulk_engine.listed(store, VIEW) - present())
+    else:
+        count = bulk_engine.remove_absent(store, VIEW, present)
     if count:
         did = "would remove" if dry_run else "removed"
         yield f"{did} {count:,} persons from the online store: they are not in snapshot {newest}"

@@ -10,6 +10,7 @@ import warnings
 from importlib import import_module
 
 THIRD_PARTY = (
+    "duckdb",
     "feast",
     "feast.infra.offline_stores.duckdb",
     "feast.infra.offline_stores.file_source",
@@ -24,6 +25,7 @@ THIRD_PARTY = (
     "mlflow.sklearn",
     "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.store.tracking.sqlalchemy_store",
+    "pyarrow.compute",
     "pyarrow.csv",
     "pyarrow.parquet",
     "sklearn.compose",

@@ -17,7 +17,9 @@ def main() -> int:
     """Run all parts on a folder and on ports of their own; return the exit code."""
     script = ["sh", "-c", '. ./env.sh && exec python -W ignore "$0" measure', str(Path(__file__).parent)]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TERM", "TMPDIR") if name in os.environ}
+        kept = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TERM", "TMPDIR", "SCALE") if name in os.environ
+        }
         settings = {
             **kept,
             **free_ports((*PORTS, *SERVING_PORTS)),
@@ -36,6 +38,7 @@ def main() -> int:
 def measure() -> int:
     """Measure and print everything; return the exit code."""
     import cross_validation
+    import materialization
     import orchestration
     import publishing
     import serving
@@ -48,6 +51,7 @@ def measure() -> int:
         console.print(f"before: {machine()}")
         path, batch = orchestration.run()
         publishing.run(Settings(), batch)
+        materialization.run(Settings())
         serving.run()
         cross_validation.run(path)
         console.print(f"after: {machine()}; figures in {RESULTS.relative_to(ROOT)}/")

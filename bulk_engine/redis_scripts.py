@@ -1,0 +1,74 @@
+"""The scripts that Redis runs, each as one step that no reader and no other writer can come between."""
+
+# KEYS: entities. ARGV: seconds to live or 0; the name of the instant's field; names of the features' fields; then per
+# entity its instant and values. Returns how many are left as they are, since what is there is newer.
+WRITE = """
+local function instant(bytes)  -- a protobuf Timestamp: varints of seconds (1) and nanoseconds (2)
+  local found, at = {0, 0}, 1
+  while at <= #bytes do
+    local field = math.floor(bytes:byte(at) / 8)
+    local value, complement, scale, last = 0, 0, 1, 0
+    repeat
+      at = at + 1
+      last = bytes:byte(at)
+      value = value + last % 128 * scale
+      if scale < 2 ^ 63 then complement = complement + (127 - last % 128) * scale end
+      scale = scale * 128
+    until last < 128
+    if scale == 2 ^ 70 then value = -1 - complement end  -- ten bytes: a negative one
+    found[field] = value
+    at = at + 1
+  end
+  return found[1], found[2]
+end
+
+local function newer(one, other)
+  if one == other then return false end
+  local seconds, nanos = instant(one)
+  local other_seconds, other_nanos = instant(other)
+  return seconds > other_seconds or seconds == other_seconds and nanos > other_nanos
+end
+
+local width = (#ARGV - 1) / (#KEYS + 1)
+local hash, rejected = {}, 0
+for i = 1, width do hash[2 * i] = ARGV[1 + i] end
+for row, key in ipairs(KEYS) do
+  local before = 1 + row * width
+  local there = redis.call('HGET', key, ARGV[2])
+  if there and newer(there, ARGV[before + 1]) then
+    rejected = rejected + 1
+  else
+    hash[1] = key
+    for i = 1, width do hash[2 * i + 1] = ARGV[before + i] end
+    redis.call('HSET', unpack(hash))
+    if ARGV[1] ~= '0' then redis.call('EXPIRE', key, ARGV[1]) end
+  end
+end
+return rejected
+"""
+
+# KEYS: entities. ARGV: number of names; the start of every view's instant field; the name of this view's; the names of
+# its features' fields; then per entity the instant that it must still have, '' for any. Returns how many were removed.
+REMOVE = """
+local names = {unpack(ARGV, 3, 1 + ARGV[1])}
+local removed = 0
+for row, key in ipairs(KEYS) do
+  local there, wanted = redis.call('HGET', key, ARGV[3]), ARGV[1 + ARGV[1] + row]
+  if there and (wanted == '' or wanted == there) then
+    local views = 0
+    for _, name in ipairs(redis.call('HKEYS', key)) do
+      if name:sub(1, #ARGV[2]) == ARGV[2] then views = views + 1 end
+    end
+    if views == 1 then redis.call('DEL', key) else redis.call('HDEL', key, unpack(names)) end
+    removed = removed + 1
+  end
+end
+return removed
+"""
+
+# KEYS: one. ARGV: the new value, '' for none; what must be there now, '' for nothing. Returns 1 if it was so.
+SWAP = """
+if ARGV[2] and (redis.call('GET', KEYS[1]) or '') ~= ARGV[2] then return 0 end
+if ARGV[1] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[1]) end
+return 1
+"""

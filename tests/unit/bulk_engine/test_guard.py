@@ -1,0 +1,84 @@
+"""A newer value is never replaced by an older one, and a correction is taken, on both online stores."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from tests.unit.bulk_engine.conftest import END, SCALARS, START
+
+DAYS = [START + timedelta(days=n) for n in range(5)]
+
+
+def row(person: str, number: int, event: datetime, made: datetime = START) -> dict[str, Any]:
+    return {"person": person, **dict.fromkeys(SCALARS), "an_int64": number, "event": event, "made": made}
+
+
+def online(pair, *persons: str) -> list[int | None]:
+    rows = pair.ours.store.get_online_features(["scalars:an_int64"], [{"person": person} for person in persons])
+    return rows.to_dict()["an_int64"]
+
+
+def materialized(pair, rows: list[dict[str, Any]], start: datetime = START, end: datetime = END) -> None:
+    pair.put("scalars", rows)
+    pair.ours.materialize("scalars", start=start, end=end)
+
+
+@pytest.fixture(autouse=True)
+def _clear(pair):
+    pair.clear()
+
+
+def test_an_old_window_replaces_nothing_newer_and_adds_what_is_missing(pair):
+    rows = [row("a", 1, DAYS[0]), row("b", 2, DAYS[0]), row("a", 3, DAYS[2])]
+    materialized(pair, rows, DAYS[2], DAYS[3])
+    materialized(pair, rows, DAYS[0], DAYS[1])
+    assert online(pair, "a", "b") == [3, 2]
+
+
+def test_a_correction_with_the_same_event_timestamp_is_taken(pair):
+    materialized(pair, [row("a", 1, DAYS[0], DAYS[0])])
+    materialized(pair, [row("a", 1, DAYS[0], DAYS[0]), row("a", 2, DAYS[0], DAYS[1])])
+    assert online(pair, "a") == [2]
+
+
+def test_the_time_before_1970_counts(pair):
+    old, new = datetime(1960, 1, 1, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)
+    for earlier, later in [(old, new), (new, START), (START, START + timedelta(seconds=1))]:
+        pair.clear()
+        rows = [row("a", 1, earlier), row("a", 2, later)]
+        materialized(pair, rows, later, later)
+        materialized(pair, rows, earlier, earlier)
+        assert online(pair, "a") == [2]
+
+
+# What is written when: each run adds rows and materializes a window.
+RUNS = st.lists(
+    st.tuples(
+        st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(DAYS)), max_size=4),
+        st.sampled_from(DAYS),
+        st.sampled_from(DAYS),
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(runs=RUNS)
+def test_after_any_windows_the_newest_row_that_was_in_one_is_online(pair, runs):
+    pair.clear()
+    rows: list[dict[str, Any]] = []
+    expected: dict[str, Any] = {}
+    for number, (added, *window) in enumerate(runs):
+        rows += [row(person, 10 * number + n, event, START + timedelta(minutes=len(rows) + n))
+                 for n, (person, event) in enumerate(added)]  # fmt: skip
+        start, end = sorted(window)
+        for found in rows:
+            best = expected.get(found["person"])
+            if start <= found["event"] <= end and not (
+                best and (best["event"], best["made"]) > (found["event"], found["made"])
+            ):
+                expected[found["person"]] = found
+        materialized(pair, rows, start, end)
+    assert online(pair, "a", "b") == [expected[p]["an_int64"] if p in expected else None for p in "ab"]
