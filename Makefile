@@ -41,7 +41,7 @@ faults: .venv/.dev ## Kill each step at many more points, Airflow's programs and
 	$(WITH_ENV) pytest -n 2 -m sweep tests/unit tests/faults
 	$(WITH_ENV) pytest tests/e2e/test_restarts.py
 
-bench: .venv/.dev ## Measure what it costs: orchestration, cross-validation, clean and publish. 4-10 minutes.
+bench: .venv/.dev ## Measure what it costs: orchestration, cross-validation, clean and publish, materialization. 5-12 minutes. SCALE=10 or 100: more persons.
 	@PYTHONPATH=. .venv/bin/python tests/benchmarks
 
 test-browser: .venv/.dev ## Click through the pages in headless chromium, which has to be installed.

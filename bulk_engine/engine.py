@@ -22,6 +22,7 @@ from bulk_engine.offline import Interval, Source, opened
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 10_000
+MOST_FEATURES = 1_000  # what a call in Redis' scripts can take
 
 
 class BulkEngineConfig(FeastConfigBaseModel):  # type: ignore[misc]
@@ -140,6 +141,7 @@ def _refusal(view: FeatureView) -> str | None:
         "written offline too": view.offline,
         "not online": not view.online,
         "without join keys": not view.entity_columns or view.join_keys == [DUMMY_ENTITY_ID],
+        f"more than {MOST_FEATURES:,} features": len(view.features) > MOST_FEATURES,
         "a feature is a vector": any(field.vector_index for field in view.features),
     }
     found = next((why for why, applies in checks.items() if applies), None)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from feast import FeatureView, RepoConfig
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bulk_engine.encode import BYTES, KEY_VERSION, NOTHING, Rows, headed, taken
+from bulk_engine.encode import BYTES, KEY_VERSION, NOTHING, Rows, headed
 from bulk_engine.feast_internals import (
     compute_versioned_name,
     deserialize_entity_key,
@@ -72,20 +72,27 @@ class RedisRows:
         self.rejected += sum([self._connection.read_response() for _ in range(answers)])
 
     def _calls(self, rows: Rows) -> tuple[bytes, int]:
-        """Return script calls in Redis' protocol, joined by Arrow: Python touches each distinct value, not each row."""
+        """Return script calls in Redis' protocol, which say each distinct value once, and how many they are."""
         columns = [rows.event.map(_timestamp), *(rows.features[name].map(_serialized) for name in self._fields)]
-        arguments = [taken(list(map(_bulk, column.values)), column.codes) for column in columns]
-        values = pc.binary_join_element_wise(*arguments, NOTHING)
+        values = np.array([_bulk(value) for column in columns for value in column.values], dtype=object)
+        firsts = np.cumsum([0, *(len(column.values) for column in columns[:-1])])
+        table = np.stack([column.codes + first for column, first in zip(columns, firsts, strict=True)], axis=1)
         keys = pc.binary_join_element_wise(rows.keys, pa.scalar(self._project, BYTES), NOTHING)
         keys = pc.binary_join_element_wise(headed(keys, lambda n: b"$%d\r\n" % n), pa.scalar(b"\r\n", BYTES), NOTHING)
-        names = b"".join(map(_bulk, [b"%d" % self._ttl, self._instant, *self._fields.values()]))
+        options = [b"%d" % self._ttl, b"%d" % len(columns), self._instant, *self._fields.values()]
         calls: list[bytes | memoryview] = []
         for start in range(0, len(keys), ROWS_PER_CALL):
+            distinct, places = np.unique(table[start : start + ROWS_PER_CALL], return_inverse=True)
             count = min(ROWS_PER_CALL, len(keys) - start)
-            words = 3 + count + len(columns) + 1 + count * len(columns)
-            head = b"*%d\r\n$7\r\nEVALSHA\r\n%b%b" % (words, _bulk(self._write), _bulk(b"%d" % count))
-            calls += [head, _joined(keys, start, count), names, _joined(values, start, count)]
-        return b"".join(calls), len(calls) // 4
+            words = 3 + count + len(options) + len(distinct) + 1
+            calls += [
+                b"*%d\r\n$7\r\nEVALSHA\r\n%b%b" % (words, _bulk(self._write), _bulk(b"%d" % count)),
+                _joined(keys, start, count),
+                *map(_bulk, options),
+                *values[distinct],
+                _bulk(places.astype(">u2").tobytes()),
+            ]
+        return b"".join(calls), -(-len(keys) // ROWS_PER_CALL)
 
     def listed(self) -> Iterator[bytes]:
         """Give each serialized entity key."""

@@ -1,7 +1,7 @@
 """The scripts that Redis runs, each as one step that no reader and no other writer can come between."""
 
-# KEYS: entities. ARGV: seconds to live or 0; the name of the instant's field; names of the features' fields; then per
-# entity its instant and values. Returns how many are left as they are, since what is there is newer.
+# KEYS: entities. ARGV: seconds to live or 0; how many fields; their names, the instant's first; the values, each once;
+# last, two bytes for each entity and field: which value. Returns how many are left as they are, since newer is there.
 WRITE = """
 local function instant(bytes)  -- a protobuf Timestamp: varints of seconds (1) and nanoseconds (2)
   local found, at = {0, 0}, 1
@@ -29,17 +29,18 @@ local function newer(one, other)
   return seconds > other_seconds or seconds == other_seconds and nanos > other_nanos
 end
 
-local width = (#ARGV - 1) / (#KEYS + 1)
+local width, places = tonumber(ARGV[2]), ARGV[#ARGV]
+local values = 3 + width
 local hash, rejected = {}, 0
-for i = 1, width do hash[2 * i] = ARGV[1 + i] end
+for i = 1, width do hash[2 * i] = ARGV[2 + i] end
 for row, key in ipairs(KEYS) do
-  local before = 1 + row * width
-  local there = redis.call('HGET', key, ARGV[2])
-  if there and newer(there, ARGV[before + 1]) then
+  local place = {places:byte((row - 1) * 2 * width + 1, row * 2 * width)}
+  for i = 1, width do hash[2 * i + 1] = ARGV[values + 256 * place[2 * i - 1] + place[2 * i]] end
+  local there = redis.call('HGET', key, ARGV[3])
+  if there and newer(there, hash[3]) then
     rejected = rejected + 1
   else
     hash[1] = key
-    for i = 1, width do hash[2 * i + 1] = ARGV[before + i] end
     redis.call('HSET', unpack(hash))
     if ARGV[1] ~= '0' then redis.call('EXPIRE', key, ARGV[1]) end
   end

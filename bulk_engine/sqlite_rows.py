@@ -22,8 +22,7 @@ ON CONFLICT (entity_key, feature_name) DO UPDATE SET
 """
 NEWER = """
 SELECT entity_key FROM batch b WHERE EXISTS (
-    SELECT * FROM {table} o WHERE o.entity_key = b.entity_key
-    AND (o.event_ts, o.created_ts) > (b.event_ts, b.created_ts)
+    SELECT * FROM {table} o WHERE o.entity_key = b.entity_key AND o.event_ts > b.event_ts
 )
 """
 STATES = "CREATE TABLE IF NOT EXISTS bulk_engine_state (view TEXT PRIMARY KEY, state TEXT)"
@@ -45,7 +44,7 @@ class SqliteRows:
         self._connection = sqlite3.connect(self._path, timeout=self._wait, isolation_level=None)
         self._connection.execute(f"PRAGMA cache_size = -{CACHE_KILOBYTES}")
         self._connection.execute(
-            "CREATE TEMP TABLE batch (entity_key BLOB PRIMARY KEY, event_ts INTEGER, created_ts INTEGER) WITHOUT ROWID"
+            "CREATE TEMP TABLE batch (entity_key BLOB PRIMARY KEY, event_ts INTEGER) WITHOUT ROWID"
         )
         return self
 
@@ -53,12 +52,15 @@ class SqliteRows:
         self._connection.close()
 
     def write(self, rows: Rows) -> None:
-        """Write a batch in one transaction, but for entities that are online with newer timestamps."""
+        """Write a batch in one transaction, but for entities that are online with a newer event timestamp.
+
+        Of two in the same second the later writer wins: the seconds are all that Feast keeps.
+        """
         event, created = rows.event.map(_seconds).rows(), rows.created.map(_seconds).rows()
         features = {name: column.map(_stored).rows() for name, column in rows.features.items()}
         keys = rows.keys.to_pylist()
         with self._transaction():
-            newer = self._newer_online(list(zip(keys, event, created, strict=True)))
+            newer = self._newer_online(list(zip(keys, event, strict=True)))
             self._connection.executemany(
                 UPSERT.format(table=self._table),
                 (
@@ -73,9 +75,9 @@ class SqliteRows:
     def flush(self) -> None:
         """Return at once: each batch is committed when it is written."""
 
-    def _newer_online(self, batch: list[tuple[bytes, int | None, int | None]]) -> set[bytes]:
+    def _newer_online(self, batch: list[tuple[bytes, int | None]]) -> set[bytes]:
         self._connection.execute("DELETE FROM batch")
-        self._connection.executemany("INSERT INTO batch VALUES (?, ?, ?)", batch)
+        self._connection.executemany("INSERT INTO batch VALUES (?, ?)", batch)
         found = self._connection.execute(NEWER.format(table=self._table))
         return {key for (key,) in found}
 

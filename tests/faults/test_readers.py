@@ -59,8 +59,8 @@ def test_four_readers_see_whole_rows_and_no_error_while_a_snapshot_is_materializ
 
 def test_readers_are_served_after_a_materialization_was_killed(store, reading):
     state, _, _, end = reading
-    call = "bulk_engine.encode.serialize_entity_key"
-    assert store.job(["materialize"], state, kill=[call, 120, "before"])["status"] == -9
+    call = "bulk_engine.sqlite_rows.SqliteRows._newer_online"  # in the third batch's transaction
+    assert store.job(["materialize"], state, kill=[call, 3, "after"])["status"] == -9
     looked = store.job(["look"], state)  # a process that reads the registry anew
     assert looked["error"] is None
     assert set(looked["state"]["look"]["online"]["age"]) != {None}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+ONLINE = "bulk_engine.sqlite_rows.SqliteRows"
 REGISTRY = "feast.infra.registry.sql.SqlRegistry"
 CLIENT = "mlflow.MlflowClient"
 REPLACE, FSYNC = "pathlib.Path.replace", "os.fsync"
@@ -19,7 +20,7 @@ KILLS = [
     ("clean", REPLACE, 1, "before"),
     ("publish", FSYNC, 1, "before"),
     ("publish", REPLACE, 1, "after"),
-    ("materialize", "bulk_engine.encode.serialize_entity_key", 120, "before"),  # in the third batch of 50
+    ("materialize", f"{ONLINE}._newer_online", 3, "after"),  # in the third batch of 50
     ("verify", f"{REGISTRY}.apply_saved_dataset", 1, "after"),
     ("training_set", f"{CLIENT}.create_run", 1, "after"),
     ("cross_validate", f"{CLIENT}.log_text", 1, "after"),  # the evaluation, not yet said to be complete
@@ -39,8 +40,8 @@ SWEEP = [
     ("clean", REPLACE, 1, "after"),
     ("validate", REPLACE, 1, "before"),
     ("publish", REPLACE, 1, "before"),
-    ("materialize", "bulk_engine.sqlite_rows.SqliteRows.write", 1, "before"),
-    ("materialize", "bulk_engine.sqlite_rows.SqliteRows.write", 4, "after"),
+    ("materialize", f"{ONLINE}.write", 1, "before"),
+    ("materialize", f"{ONLINE}.write", 4, "after"),
     ("materialize", f"{REGISTRY}.apply_materialization", 1, "before"),
     ("materialize", f"{REGISTRY}.apply_materialization", 1, "after"),
     ("verify", f"{REGISTRY}.apply_saved_dataset", 1, "before"),

@@ -55,6 +55,7 @@ def test_a_plain_view_of_parquet_files_is_taken_on():
     [
         (lambda: view(source=PushSource(name="push", batch_source=SOURCE)), "fed by a stream"),
         (lambda: view(enable_validation=True), "validated"),
+        (lambda: view(schema=[KEY, *(Field(name=f"f{n}", dtype=types.Int64) for n in range(1001))]), "more than 1,000"),
         (lambda: view(offline=True), "written offline too"),
         (lambda: view(entities=[]), "without join keys"),
         (lambda: view(source=source(path="rows.csv")), "its files are not Parquet"),
