@@ -41,6 +41,8 @@ _default MLFLOW_DISABLE_TELEMETRY true
 # Else a client tries an unreachable server for minutes; Airflow tries the whole task again.
 _default MLFLOW_HTTP_REQUEST_MAX_RETRIES 2
 _default MLFLOW_HTTP_REQUEST_TIMEOUT 30
+# Else LightGBM's threads wait for each other at full speed: on busy cores a fit in two took six times the processor.
+_default OMP_WAIT_POLICY passive
 _default TRAINING_ARTIFACTS "$MLFLOW_DEFAULT_ARTIFACT_ROOT"
 _default TRAINING_WORKSPACE "$VAR_DIR/training"
 _default TRAINING_PREDICTIONS "$DATA_LAKE/predictions"
