@@ -23,6 +23,17 @@ esac
 # Data engineering
 _default DATA_LAKE "$VAR_DIR/lake"
 
+# With DATA_WAREHOUSE=bigquery://project.dataset Feast reads the features there.
+if [ -n "${DATA_WAREHOUSE:-}" ]; then
+    _dataset=${DATA_WAREHOUSE#bigquery://}
+    _default GOOGLE_CLOUD_PROJECT "${_dataset%%.*}"
+    _default DATA_BIGQUERY_LOCATION US
+    _default FEAST_BIGQUERY_PROJECT "${_dataset%%.*}"
+    _default FEAST_BIGQUERY_DATASET "${_dataset#*.}"
+    _default FEAST_FS_YAML_FILE_PATH "$_root/feature_repo/feature_store.gcp.yaml"
+    _default FEAST_REDIS localhost:6379
+fi
+
 # Feast
 _default FEAST_FS_YAML_FILE_PATH "$_root/feature_repo/feature_store.yaml"
 _default FEAST_REGISTRY_URI "sqlite:///$VAR_DIR/feast/registry.db"
@@ -71,5 +82,5 @@ _default AIRFLOW__USAGE_DATA_COLLECTION__ENABLED False
 _default DO_NOT_TRACK 1
 
 mkdir -p "$DATA_LAKE/census" "$VAR_DIR/feast" "$VAR_DIR/mlflow" "$VAR_DIR/xcom" "$AIRFLOW_HOME" 2>/dev/null || echo "$VAR_DIR cannot be written: set VAR_DIR" >&2
-unset _root _name _value
+unset _root _name _value _dataset
 unset -f _default
