@@ -86,7 +86,7 @@ class BigQueryWarehouse:
         """
         names = ", ".join(f"`{name}`" for name in table.columns)
         return (
-            f"MERGE `{self.features}` AS old USING (\n{compiled(table)}\n) AS new ON FALSE\n"
+            f"MERGE INTO `{self.features}` AS old USING (\n{compiled(table)}\n) AS new ON FALSE\n"  # noqa: S608  ours
             f"WHEN NOT MATCHED BY SOURCE AND old.event_timestamp = TIMESTAMP '{instant_of(snapshot_id).isoformat()}' "
             f"AND old.snapshot_id = '{snapshot_id}' THEN DELETE\n"
             f"WHEN NOT MATCHED BY TARGET THEN INSERT ({names}) VALUES ({names})"

@@ -5,12 +5,14 @@
 Each cure makes it answer as BigQuery's documentation says that the service does.
 """
 
+import re
 import sys
 from functools import lru_cache
 
 from bqemulator import server
 from bqemulator.api.routes import upload
 from bqemulator.cli import main
+from bqemulator.jobs import executor
 from bqemulator.storage.engine import DuckDBEngine
 from sqlglot.dialects.dialect import Dialect
 
@@ -34,6 +36,17 @@ def _parsed_once(dialect, sql, **options):
 
 
 Dialect.parse = _parsed_once
+
+# A script's temporary tables end with it; here they stay, and the next script of the same name finds them.
+run_script = executor._run_script
+
+
+async def _with_new_temporary_tables(interpreter, source, ctx):
+    source = re.sub(r"\bCREATE\s+TEMP\s+TABLE\b", "CREATE OR REPLACE TEMP TABLE", source)
+    return await run_script(interpreter, source, ctx)
+
+
+executor._run_script = _with_new_temporary_tables
 
 create_app = server.create_app
 TOKEN = {

@@ -135,14 +135,14 @@ def test_the_clean_table_has_a_key_and_twelve_columns(cleaned_from, row):
     assert list(person) == ["person_id", *KEPT]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_row_with_a_null_goes(cleaned_from, row, name):
-    assert len(cleaned_from([row(sex="Female"), row(**{name: None})])) == 1
+def test_a_row_with_a_null_goes(cleaned_from, row):
+    (person,) = cleaned_from([row(sex="Female"), *(row(**{name: None}) for name in NAMES)])
+    assert person["sex"] == "Female"
 
 
-@pytest.mark.parametrize("blank", ["", "  ", "\t"])
-def test_a_row_with_a_blank_text_goes(cleaned_from, row, blank):
-    assert len(cleaned_from([row(sex="Female"), row(relationship=blank)])) == 1
+def test_a_row_with_a_blank_text_goes(cleaned_from, row):
+    (person,) = cleaned_from([row(sex="Female"), *(row(relationship=blank) for blank in ("", "  ", "\t"))])
+    assert person["sex"] == "Female"
 
 
 def test_an_exact_duplicate_goes(cleaned_from, row):
@@ -153,10 +153,9 @@ def test_a_duplicate_but_for_blanks_goes(cleaned_from, row):
     assert len(cleaned_from([row(), row(race=" White ")])) == 1
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_rows_that_differ_in_one_column_stay(cleaned_from, row, name):
-    other = 2 if name in NUMBERS else "other"
-    assert len(cleaned_from([row(), row(**{name: other})])) == 2
+def test_rows_that_differ_in_one_column_stay(cleaned_from, row):
+    others = [row(**{name: 2 if name in NUMBERS else "other"}) for name in NAMES]
+    assert len(cleaned_from([row(), *others])) == 1 + len(NAMES)
 
 
 def test_what_goes_is_counted_by_reason(settings, raw_of, row):
@@ -189,13 +188,14 @@ def test_the_key_does_not_change_with_a_label(ids, row, label):
     assert ids([row()]) == ids([row(**label)])
 
 
-@pytest.mark.parametrize("name", HASHED)
-def test_the_key_changes_with_every_other_column(ids, row, name):
-    assert ids([row()]) != ids([row(**{name: 2 if name in NUMBERS else "other"})])
+def test_the_key_changes_with_every_other_column(ids, row):
+    others = [row(**{name: 2 if name in NUMBERS else "other"}) for name in HASHED]
+    assert len({key.partition("-")[0] for key in ids([row(), *others])}) == 1 + len(HASHED)
 
 
 def test_the_key_does_not_mix_up_neighbouring_values(ids, row):
-    assert ids([row(race="a", sex="bc")]) != ids([row(race="ab", sex="c")])
+    first, second = ids([row(race="a", sex="bc"), row(race="ab", sex="c")])
+    assert first.partition("-")[0] != second.partition("-")[0]
 
 
 def test_rows_alike_but_for_labels_are_numbered_in_the_order_of_labels(cleaned_from, row):
