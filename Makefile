@@ -6,12 +6,18 @@ WITH_ENV := . ./env.sh &&
 UV := .venv/.uv/bin/uv
 PACKAGES := data_engineering training local feature_repo
 
-.PHONY: help demo up shell test lint types unit e2e faults bench test-browser screenshots lock clean
+.PHONY: help demo demo-bigquery check-bigquery up shell test lint types unit e2e faults bench test-browser screenshots lock clean
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 demo: .venv/.runtime ## Run both pipelines for real: source file to registered model. FORCE=1 publishes and trains anew.
 	@$(WITH_ENV) exec python -W ignore -m local.demo
+
+demo-bigquery: .venv/.dev .venv/.bqemulator/.installed ## The same with source, tables and offline store in an emulator of BigQuery.
+	@PYTHONPATH=. exec .venv/bin/python -W ignore -m tests.bigquery.demo
+
+check-bigquery: .venv/.runtime ## Ask BigQuery whether it lets the pipeline do its work, with your credentials and settings.
+	@$(WITH_ENV) exec python -W ignore -m data_engineering check-bigquery
 
 up: .venv/.runtime ## Serve Airflow's, MLflow's and Feast's pages until Ctrl-C.
 	@$(WITH_ENV) exec python -W ignore -m local.up

@@ -37,6 +37,15 @@ class BigQuery:
         with explained(name):
             return self.client.get_table(name, retry=_retry(), timeout=ANSWER)
 
+    def dataset(self, name: str) -> bigquery.Dataset:
+        """Return what BigQuery says of the dataset `project.dataset`.
+
+        Raises:
+            DataError: it is not there, or must not be looked at.
+        """
+        with explained(name):
+            return self.client.get_dataset(name, retry=_retry(), timeout=ANSWER)
+
     def tables(self, dataset: str, prefix: str) -> list[str]:
         """Return the names of a dataset's tables that begin with `prefix`, in order."""
         with explained(dataset):

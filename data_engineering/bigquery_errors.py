@@ -13,7 +13,17 @@ from data_engineering.errors import DataError, Unavailable
 SIGN_IN = "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file"
 LOST = (auth.TransportError, requests.RequestException, ConnectionError, exceptions.ServerError, exceptions.RetryError)
 # https://cloud.google.com/bigquery/docs/error-messages
-LIMITS = {"quotaExceeded", "rateLimitExceeded", "jobRateLimitExceeded", "tableUnavailable"}
+# The client makes a server's error of each reason that it does not know.
+SERVERS_OWN = {
+    "",
+    "backendError",
+    "internalError",
+    "jobBackendError",
+    "jobInternalError",
+    "stopped",
+    "tableUnavailable",
+}
+LIMITS = {"quotaExceeded", "rateLimitExceeded", "jobRateLimitExceeded"}
 
 
 def reason(error: BaseException) -> str:
@@ -24,7 +34,7 @@ def reason(error: BaseException) -> str:
 
 def transient(error: BaseException) -> bool:
     """Return whether another try a little later may do."""
-    if isinstance(error, exceptions.ServerError) and reason(error) == "notImplemented":
+    if isinstance(error, exceptions.ServerError) and reason(error) not in SERVERS_OWN | LIMITS:
         return False
     return isinstance(error, (*LOST, exceptions.TooManyRequests)) or reason(error) in LIMITS
 

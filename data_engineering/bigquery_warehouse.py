@@ -136,6 +136,10 @@ class BigQueryWarehouse:
         """Return the feature table's name."""
         return f"{self.project}.{self.dataset}.census"
 
+    def location(self) -> str | None:
+        """Return where the dataset lies."""
+        return self.service.dataset(f"{self.project}.{self.dataset}").location
+
     def _create(self, name: str, query: str, options: str = "") -> None:
         self.service.run(f"CREATE OR REPLACE TABLE `{name}` {options} AS\n{query}", f"writing {name}")
 

@@ -16,7 +16,7 @@ import fsspec
 import pyarrow.parquet as pq
 
 from data_engineering import csv_table, digests, parquet_table
-from data_engineering.addresses import SCHEME
+from data_engineering.addresses import SCHEME, parts
 from data_engineering.errors import DataError
 from data_engineering.lake import alone_in, batches, instant_of, new_batch, read_json, staged, write_json
 from data_engineering.session import connected
@@ -59,6 +59,7 @@ def _read_table(tables: Warehouse, settings: Settings, source: str) -> tuple[str
     """Read a table in BigQuery, unless it has not changed since it was read before."""
     from data_engineering import bigquery_client, bigquery_table  # Google's client takes a second to import
 
+    parts(source, "project.dataset.table")  # an address of another shape is said before anybody signs in
     found = bigquery_table.find(bigquery_client.connect(settings), source, settings.key_column)
     batch, read = (
         new_batch(settings.lake, tables.published()),
