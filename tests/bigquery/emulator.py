@@ -22,6 +22,14 @@ DuckDBEngine._load_spatial = lambda _: None
 # The client library sends small files in one request, with this type for their part.
 upload._PERMITTED_MEDIA_CONTENT_TYPES = (*upload._PERMITTED_MEDIA_CONTENT_TYPES, "*/*")
 
+# https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#escape_sequences: it does not know these.
+ESCAPES = re.compile(r"(?<!\\)\\(?:x([0-9a-fA-F]{2})|([vf]))")
+
+
+def _unescaped(found):
+    return chr(int(found[1], 16)) if found[1] else {"v": "\v", "f": "\f"}[found[2]]
+
+
 # It parses each statement some twenty times over; nested ones take seconds.
 parse = Dialect.parse
 
@@ -32,6 +40,7 @@ def _parsed(dialect, sql, options):
 
 
 def _parsed_once(dialect, sql, **options):
+    sql = ESCAPES.sub(_unescaped, sql)
     return [tree.copy() if tree else tree for tree in _parsed(type(dialect), sql, tuple(sorted(options.items())))]
 
 

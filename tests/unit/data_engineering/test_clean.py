@@ -145,6 +145,11 @@ def test_a_row_with_a_blank_text_goes(cleaned_from, row):
     assert person["sex"] == "Female"
 
 
+def test_small_tables_are_what_plain_python_makes_of_them(cleaned_from, row):
+    rows = [row(), row(age=40, race=" x\t"), row(marital_status="Divorced"), row(workclass="?", sex="Perú \U0001f600")]
+    assert cleaned_from(rows) == _expected([[str(line[name]) for name in NAMES] for line in rows])
+
+
 def test_an_exact_duplicate_goes(cleaned_from, row):
     assert len(cleaned_from([row(), row(), row()])) == 1
 
@@ -174,7 +179,7 @@ def test_a_question_mark_becomes_unknown_in_three_columns_only(cleaned_from, row
 
 
 def test_blanks_around_text_go_and_within_it_stay(cleaned_from, row):
-    (person,) = cleaned_from([row(race="\t Amer Indian \n")])
+    (person,) = cleaned_from([row(race="\t\r\v\f Amer Indian \n")])
     assert person["race"] == "Amer Indian"
 
 
