@@ -138,7 +138,8 @@ class BigQueryWarehouse:
 
     def location(self) -> str | None:
         """Return where the dataset lies."""
-        return self.service.dataset(f"{self.project}.{self.dataset}").location
+        where: str | None = self.service.dataset(f"{self.project}.{self.dataset}").location
+        return where
 
     def _create(self, name: str, query: str, options: str = "") -> None:
         self.service.run(f"CREATE OR REPLACE TABLE `{name}` {options} AS\n{query}", f"writing {name}")
