@@ -1,6 +1,7 @@
 """The warehouse that needs nothing but a folder: Parquet files in the lake, read and written by DuckDB."""
 
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from ibis.backends.duckdb import Backend
 
 from data_engineering import lake
 from data_engineering.settings import Settings
+from data_engineering.warehouse import count
 
 if TYPE_CHECKING:
     from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from data_engineering.bigquery_table import SourceTable
 
 KEY = "person_id"
+ROWS_AT_ONCE = 5_000_000  # about 0.7 GB while they are sorted
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,16 @@ class LakeWarehouse:
     def answer(self, table: ir.Table) -> pa.Table:
         """Return the result."""
         return self.connection.to_pyarrow(table)
+
+    def parts(self, rows: ir.Table) -> list[ir.Table]:
+        """Return the rows by their first digit if they are many: an aggregate of texts cannot spill.
+
+        They are set down once, where they can.
+        """
+        if count(self, rows) <= ROWS_AT_ONCE:
+            return [rows]
+        kept = self.connection.create_table(f"rows_{secrets.token_hex(4)}", rows, temp=True)
+        return [kept.filter(kept.row.left(1) == digit) for digit in "0123456789abcdef"]
 
     def remove(self, snapshot_id: str) -> None:
         """Delete the file."""

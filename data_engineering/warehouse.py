@@ -49,6 +49,9 @@ class Warehouse(Protocol):
     def answer(self, table: ir.Table) -> pa.Table:
         """Return an expression's result: an aggregate, or a few rows."""
 
+    def parts(self, rows: ir.Table) -> list[ir.Table]:
+        """Return tables that are together what `row_hashes` gives, each of a size to be aggregated as texts."""
+
     def remove(self, snapshot_id: str) -> None:
         """Take a snapshot away."""
 

@@ -49,7 +49,7 @@ def _checked():
 STATEMENTS = {
     "clean": lambda: compiled(cleaned(RAW)),
     "clean_with_key": lambda: compiled(cleaned(RAW.mutate(id=RAW.race), "id")),
-    "digest": lambda: compiled(digests.hashed(features(CLEAN))),
+    "digest": lambda: compiled(digests.group_digests(digests.row_hashes(features(CLEAN)))),
     "contract": lambda: compiled(_checked()),
     "create": WAREHOUSE.creation,
     "publish": _publication,
