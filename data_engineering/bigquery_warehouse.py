@@ -129,6 +129,12 @@ class BigQueryWarehouse:
         for kind in ("raw", "clean"):
             self.service.drop(self._name(kind, batch))
 
+    def strays(self) -> list[str]:
+        """Return the batches that have a table."""
+        names = self.service.tables(f"{self.project}.{self.dataset}", "")
+        found = {name.partition("_")[2].replace("_", ".") for name in names if name.startswith(("raw_2", "clean_2"))}
+        return sorted(found)
+
     def storage(self, snapshot_id: str) -> "SavedDatasetBigQueryStorage":  # noqa: ARG002
         """Return the feature table: Feast reads of it what has the snapshot's event timestamp."""
         from feast.infra.offline_stores.bigquery_source import SavedDatasetBigQueryStorage

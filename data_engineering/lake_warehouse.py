@@ -97,6 +97,10 @@ class LakeWarehouse:
     def discard(self, batch: str) -> None:
         """Do nothing: the files go with the batch's folder."""
 
+    def strays(self) -> list[str]:
+        """Return none: a batch without a manifest is swept out of the lake."""
+        return []
+
     def storage(self, snapshot_id: str) -> "SavedDatasetFileStorage":
         """Return the file."""
         from feast.infra.offline_stores.file_source import SavedDatasetFileStorage

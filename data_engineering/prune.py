@@ -9,6 +9,7 @@ from feast import FeatureStore
 
 from data_engineering import online_rows
 from data_engineering.lake import (
+    LONGEST_TASK,
     batch_of,
     batches,
     dead_drafts,
@@ -64,6 +65,11 @@ def _stages(tables: Warehouse, lake: Path, needed: set[str], before: datetime, *
                 tables.discard(batch)
                 discard(lake, batch)
             yield f"{did} stages of batch {batch}"
+    for batch in sorted(set(tables.strays()) - set(batches(lake))):
+        if datetime.now(UTC) - instant_of(batch) > LONGEST_TASK:
+            if not dry_run:
+                tables.discard(batch)
+            yield f"{did} tables of batch {batch}, which a stopped run left"
     for path in dead_drafts(lake) if dry_run else remove_dead_drafts(lake):
         yield f"{did} leftover {path.relative_to(lake)}"
     if not dry_run:

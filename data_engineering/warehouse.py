@@ -58,6 +58,9 @@ class Warehouse(Protocol):
     def discard(self, batch: str) -> None:
         """Take a batch's tables away."""
 
+    def strays(self) -> list[str]:
+        """Return the batches that have tables outside the lake, where a killed run may have left them."""
+
     def storage(self, snapshot_id: str) -> Any:
         """Return where Feast finds a snapshot's persons: a SavedDatasetStorage."""
 
