@@ -1,7 +1,11 @@
 """BigQuery as source and warehouse, on the emulator with the real client: the answers are those of DuckDB."""
 
 import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from google.cloud import bigquery
@@ -12,9 +16,12 @@ from data_engineering.addresses import parts
 from data_engineering.bigquery_warehouse import BigQueryWarehouse
 from data_engineering.clean import clean
 from data_engineering.contract import validate
+from data_engineering.erase import erase
+from data_engineering.errors import DataError
 from data_engineering.lake import read_json, staged
 from data_engineering.materialize import sample
 from data_engineering.publish import publish
+from data_engineering.registered import check
 from data_engineering.schema import COLUMNS
 from data_engineering.settings import Settings
 from data_engineering.source import extract
@@ -188,3 +195,41 @@ def test_check_ends_with_what_is_not_in_order(emulator, tmp_path, monkeypatch, c
     monkeypatch.setenv("DATA_SOURCE", "bigquery://emulated.nowhere.census")
     assert main(["check-bigquery"]) == 1
     assert capsys.readouterr().err.startswith("error: emulated.nowhere.census: Not found: ")
+
+
+def test_erasing_refuses_and_says_where_to_read_on(tmp_path):
+    settings = Settings(lake=tmp_path, warehouse="bigquery://my-project.census")
+    message = (
+        r"the tables are in bigquery://my-project\.census: delete the person there with the statements in docs/big"
+    )
+    with pytest.raises(DataError, match=message):
+        next(erase(None, settings, "somebody", "asked for it"))
+
+
+def test_tables_of_a_killed_run_are_found(warehouse, row, tmp_path):
+    path, batch = tmp_path / "raw.parquet", "20260102T030405.678901Z"
+    pq.write_table(pa.Table.from_pylist([row()]), path)
+    warehouse.load(batch, path)
+    warehouse.write_clean(batch, warehouse.raw(batch))
+    warehouse.create()
+    assert warehouse.strays() == [batch]
+    warehouse.discard(batch)
+    assert warehouse.strays() == []
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "kind"), [("", "FileSource"), ("bigquery://my-project.census", "BigQuerySource")]
+)
+def test_the_definitions_read_what_the_settings_publish(tmp_path, monkeypatch, warehouse, kind):
+    monkeypatch.setenv("DATA_LAKE", str(tmp_path))
+    monkeypatch.setenv("DATA_WAREHOUSE", warehouse)
+    definitions = runpy.run_path(str(Path(__file__).parents[3] / "feature_repo/census.py"))
+    view = definitions["census"]
+    assert type(view.batch_source).__name__ == kind
+    other = Settings(lake=tmp_path, warehouse="bigquery://another.dataset")
+    registry = SimpleNamespace(project="census", list_feature_views=lambda: [view])
+    check(registry, Settings())
+    with pytest.raises(
+        DataError, match=r"reads .*census, and another\.dataset\.census is published: run `feast apply`"
+    ):
+        check(registry, other)
