@@ -89,6 +89,8 @@ def _forbidden(said: str, why: str) -> str:
         return f"{said}: enable billing for the project, or set GOOGLE_CLOUD_PROJECT to one that has it"
     if "jobs.create" in said:
         return f"permission denied: {said}: grant roles/bigquery.jobUser on the project that runs the jobs"
+    if "readsessions" in said:
+        return f"permission denied: {said}: grant roles/bigquery.readSessionUser on the project that runs the jobs"
     return (
         f"permission denied: {said}: grant roles/bigquery.dataViewer where it reads, "
         "roles/bigquery.dataEditor on the warehouse's dataset"
