@@ -61,10 +61,8 @@ def _read_table(tables: Warehouse, settings: Settings, source: str) -> tuple[str
 
     parts(source, "project.dataset.table")  # an address of another shape is said before anybody signs in
     found = bigquery_table.find(bigquery_client.connect(settings), source, settings.key_column)
-    batch, read = (
-        new_batch(settings.lake, tables.published()),
-        {"query": found.query, "last_modified": found.last_modified},
-    )
+    read = {"query": found.query, "last_modified": found.last_modified}
+    batch = new_batch(settings.lake, tables.published())
     for former in reversed(batches(settings.lake)[:-1]) if found.last_modified else []:
         known = read_json(staged(settings.lake, former, "manifest.json"))
         if read.items() <= known.items() and tables.repeat(former, batch):

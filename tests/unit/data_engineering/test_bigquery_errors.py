@@ -161,6 +161,7 @@ def test_credentials_that_are_not_known(settings, cloud):
 @pytest.mark.parametrize(
     ("what", "role"),
     [
+        ("Project emulated: bigquery.readsessions.create denied", "roles/bigquery.readSessionUser on the project"),
         ("Table cloud:ds.census: User does not have permission to query table", "roles/bigquery.dataViewer"),
         ("Dataset cloud:ds: Permission bigquery.datasets.get denied", "roles/bigquery.dataViewer"),
         (
