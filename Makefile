@@ -6,12 +6,18 @@ WITH_ENV := . ./env.sh &&
 UV := .venv/.uv/bin/uv
 PACKAGES := bulk_engine data_engineering training local feature_repo
 
-.PHONY: help demo up shell test lint types unit e2e faults bench test-browser screenshots lock clean
+.PHONY: help demo demo-bigquery check-bigquery up shell test lint types unit e2e faults bench test-browser screenshots lock clean
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 demo: .venv/.runtime ## Run both pipelines for real: source file to registered model. FORCE=1 publishes and trains anew.
 	@$(WITH_ENV) exec python -W ignore -m local.demo
+
+demo-bigquery: .venv/.dev .venv/.bqemulator/.installed ## The same with source, tables and offline store in an emulator of BigQuery.
+	@PYTHONPATH=. exec .venv/bin/python -W ignore -m tests.bigquery.demo
+
+check-bigquery: .venv/.runtime ## Ask BigQuery whether it lets the pipeline do its work, with your credentials and settings.
+	@$(WITH_ENV) exec python -W ignore -m data_engineering check-bigquery
 
 up: .venv/.runtime ## Serve Airflow's, MLflow's and Feast's pages until Ctrl-C.
 	@$(WITH_ENV) exec python -W ignore -m local.up
@@ -31,10 +37,10 @@ lint: .venv/.dev
 types: .venv/.dev
 	.venv/bin/mypy $(PACKAGES)
 
-unit: .venv/.dev
+unit: .venv/.dev .venv/.bqemulator/.installed
 	$(WITH_ENV) pytest -n 2 --dist loadfile -m 'not sweep' tests/unit tests/faults
 
-e2e: .venv/.dev
+e2e: .venv/.dev .venv/.bqemulator/.installed
 	$(WITH_ENV) pytest tests/e2e --ignore tests/e2e/test_restarts.py
 
 faults: .venv/.dev ## Kill each step at many more points, Airflow's programs and a whole demo. 5 minutes, so not in `test`.
@@ -52,15 +58,20 @@ screenshots: .venv/.dev ## Take the pictures in docs/images anew, likewise in ch
 
 lock: .venv/.dev ## Resolve the requirements anew, to the newest versions that pyproject.toml allows.
 	echo 'uv>=0.9' | $(COMPILE) - -o requirements/installer.lock
-	$(COMPILE) pyproject.toml --extra ui -o requirements/runtime.lock
-	$(COMPILE) pyproject.toml --all-extras -c requirements/runtime.lock -o requirements/stack.lock
-	$(COMPILE) pyproject.toml --all-extras --group dev -c requirements/stack.lock -o requirements/dev.lock
+	$(COMPILE) pyproject.toml $(RUNTIME) -o requirements/runtime.lock
+	$(COMPILE) pyproject.toml $(RUNTIME) $(STACK) -c requirements/runtime.lock -o requirements/stack.lock
+	$(COMPILE) pyproject.toml $(RUNTIME) $(STACK) --group dev -c requirements/stack.lock -o requirements/dev.lock
+	printf 'bqemulator==1.4.0\nduckdb==1.5.5\nnumpy\n' | $(COMPILE) - -o requirements/bigquery-emulator.lock
 
 clean: ## Delete the environment and everything that runs have made.
 	rm -rf .venv var
 
 # --no-header: the header would repeat an index's address from the command line.
 COMPILE := $(UV) pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header --quiet
+
+# Every extra but `gcp`, which is heavy.
+RUNTIME := --extra ui --extra bigquery
+STACK := --extra redis --extra postgres --extra stack
 
 # uv, itself installed by hash, fetches the rest in parallel. It lives apart, since `sync` removes what is not locked.
 $(UV): requirements/installer.lock
@@ -77,4 +88,10 @@ $(UV): requirements/installer.lock
 
 .venv/.dev: .venv/.runtime requirements/dev.lock
 	@$(UV) pip sync --quiet --compile-bytecode --require-hashes --python .venv/bin/python requirements/dev.lock
+	@touch $@
+
+# An environment of its own: it pins an older DuckDB and protobuf than ours.
+.venv/.bqemulator/.installed: $(UV) requirements/bigquery-emulator.lock
+	@$(PYTHON) -m venv .venv/.bqemulator
+	@$(UV) pip sync --quiet --compile-bytecode --require-hashes --python .venv/.bqemulator/bin/python requirements/bigquery-emulator.lock
 	@touch $@

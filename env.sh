@@ -23,6 +23,17 @@ esac
 # Data engineering
 _default DATA_LAKE "$VAR_DIR/lake"
 
+# With DATA_WAREHOUSE=bigquery://project.dataset Feast reads the features there.
+if [ -n "${DATA_WAREHOUSE:-}" ]; then
+    _dataset=${DATA_WAREHOUSE#bigquery://}
+    _default GOOGLE_CLOUD_PROJECT "${_dataset%%.*}"
+    _default DATA_BIGQUERY_LOCATION US
+    _default FEAST_BIGQUERY_PROJECT "${_dataset%%.*}"
+    _default FEAST_BIGQUERY_DATASET "${_dataset#*.}"
+    _default FEAST_FS_YAML_FILE_PATH "$_root/feature_repo/feature_store.gcp.yaml"
+    _default FEAST_REDIS localhost:6379
+fi
+
 # Feast
 _default FEAST_FS_YAML_FILE_PATH "$_root/feature_repo/feature_store.yaml"
 _default FEAST_REGISTRY_URI "sqlite:///$VAR_DIR/feast/registry.db"
@@ -41,6 +52,8 @@ _default MLFLOW_DISABLE_TELEMETRY true
 # Else a client tries an unreachable server for minutes; Airflow tries the whole task again.
 _default MLFLOW_HTTP_REQUEST_MAX_RETRIES 2
 _default MLFLOW_HTTP_REQUEST_TIMEOUT 30
+# Else LightGBM's threads wait for each other at full speed: on busy cores a fit in two took six times the processor.
+_default OMP_WAIT_POLICY passive
 _default TRAINING_ARTIFACTS "$MLFLOW_DEFAULT_ARTIFACT_ROOT"
 _default TRAINING_WORKSPACE "$VAR_DIR/training"
 _default TRAINING_PREDICTIONS "$DATA_LAKE/predictions"
@@ -69,5 +82,5 @@ _default AIRFLOW__USAGE_DATA_COLLECTION__ENABLED False
 _default DO_NOT_TRACK 1
 
 mkdir -p "$DATA_LAKE/census" "$VAR_DIR/feast" "$VAR_DIR/mlflow" "$VAR_DIR/xcom" "$AIRFLOW_HOME" 2>/dev/null || echo "$VAR_DIR cannot be written: set VAR_DIR" >&2
-unset _root _name _value
+unset _root _name _value _dataset
 unset -f _default

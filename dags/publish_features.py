@@ -8,7 +8,7 @@ from data_engineering.settings import Settings
 SETTINGS = Settings()
 steps = imported_late("data_engineering.steps")
 PARAMS = {
-    "source": Param(None, type=["null", "string"], description="CSV or Parquet file, path or URL; empty: DATA_SOURCE"),
+    "source": Param(None, type=["null", "string"], description="File, URL or bigquery:// table; empty: DATA_SOURCE"),
     "force": Param(False, type="boolean", description="Publish a snapshot even if the content is unchanged"),
 }
 RUN_TYPES = ["manual", "scheduled", "asset_materialization"]  # all but backfill

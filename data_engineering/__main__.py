@@ -1,11 +1,11 @@
-"""`python -m data_engineering`: prune the lake and the online store, or erase a person."""
+"""`python -m data_engineering`: prune the lake and the online store, erase a person, or prepare BigQuery."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
 from data_engineering import steps
-from data_engineering.errors import DataError
+from data_engineering.errors import DataError, Unavailable
 from data_engineering.settings import Settings
 
 
@@ -14,15 +14,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     settings = Settings()
     try:
-        if given.command == "erase":
+        if given.command == "check-bigquery":
+            _check(settings)
+        elif given.command == "create-table":
+            _create(settings)
+        elif given.command == "erase":
             steps.erase(settings, given.person_id, given.reason, print)
         else:
             days = settings.keep_days if given.keep_days is None else given.keep_days
             steps.prune(settings.model_copy(update={"keep_days": days}), print, dry_run=given.dry_run)
-    except DataError as error:
+    except (DataError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
+
+
+def _check(settings: Settings) -> None:
+    from data_engineering.bigquery_check import check
+
+    for line in check(settings):
+        print(line, flush=True)  # noqa: T201
+
+
+def _create(settings: Settings) -> None:
+    from data_engineering.bigquery_warehouse import BigQueryWarehouse
+
+    warehouse = BigQueryWarehouse.of(settings)
+    warehouse.create()
+    print(f"{warehouse.features} is there")  # noqa: T201
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     erase = commands.add_parser("erase", help="remove a person from every file and from the online store")
     erase.add_argument("person_id", help="the key, as a snapshot's person_id has it")
     erase.add_argument("--reason", required=True, help="kept in the record; do not name the person")
+    commands.add_parser("check-bigquery", help="say whether BigQuery lets the pipeline do its work")
+    commands.add_parser("create-table", help="create BigQuery's feature table, which `feast apply` looks for")
     return parser
 
 

@@ -4,13 +4,12 @@ import logging
 
 import ibis
 import ibis.expr.types as ir
-import pyarrow.parquet as pq
 
 from data_engineering.erasures import without_erased
-from data_engineering.lake import committed, staged, write_json
+from data_engineering.lake import staged, write_json
 from data_engineering.schema import COLUMNS, FEATURES, LABELS, TEXTS
-from data_engineering.session import connected
 from data_engineering.settings import Settings
+from data_engineering.warehouse import Warehouse, count, opened
 
 log = logging.getLogger(__name__)
 
@@ -20,16 +19,14 @@ SEPARATOR = "\x1f"  # ASCII's unit separator: no census value holds it, so two r
 
 def clean(settings: Settings, batch: str) -> str:
     """Write the batch's clean table and the counts of what was dropped and why; return the batch."""
-    path = staged(settings.lake, batch, "clean.parquet")
-    with connected(settings) as connection:
-        raw = connection.read_parquet(staged(settings.lake, batch, "raw.parquet"))
+    with opened(settings) as tables:
+        raw = tables.raw(batch)
         everybody = cleaned(raw, settings.key_column)
         table = without_erased(everybody, settings.lake)
-        with committed(path) as draft:
-            connection.to_parquet(table.order_by("person_id"), draft)
-        rows = pq.read_metadata(path).num_rows
-        found = rows if table is everybody else int(distinct(complete(stripped(raw))).count().execute())
-        counts = dropped(raw, found) | {"erased": found - rows, "rows_out": rows}
+        tables.write_clean(batch, table)
+        rows = count(tables, tables.clean(batch))
+        found = rows if table is everybody else count(tables, distinct(complete(stripped(raw))))
+        counts = dropped(tables, raw, found) | {"erased": found - rows, "rows_out": rows}
     write_json(staged(settings.lake, batch, "clean.json"), counts)
     log.info("cleaned %s", ", ".join(f"{name} {count:,}" for name, count in counts.items()))
     return batch
@@ -77,7 +74,7 @@ def with_derived_key(rows: ir.Table) -> ir.Table:
     return numbered.mutate(person_id=key).drop("digest", "number")
 
 
-def dropped(raw: ir.Table, out: int) -> dict[str, int]:
+def dropped(tables: Warehouse, raw: ir.Table, out: int) -> dict[str, int]:
     """Return how many rows came in, went for which reason, and came out, which is `out`."""
-    total, kept = (int(table.count().execute()) for table in (raw, complete(stripped(raw))))
+    total, kept = (count(tables, table) for table in (raw, complete(stripped(raw))))
     return {"rows_in": total, "with_null": total - kept, "duplicates": kept - out, "rows_out": out}

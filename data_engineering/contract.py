@@ -13,8 +13,8 @@ import ibis.expr.types as ir
 from data_engineering.errors import DataError
 from data_engineering.lake import read_json, staged, write_json
 from data_engineering.schema import COLUMNS, FEATURES
-from data_engineering.session import connected
 from data_engineering.settings import Settings
+from data_engineering.warehouse import Warehouse, opened
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +61,11 @@ def validate(settings: Settings, batch: str, last_rows: int | None) -> str:
         DataError: the contract is broken; the message and the report list every breach.
     """
     counts = read_json(staged(settings.lake, batch, "clean.json"))
-    with connected(settings) as connection:
-        table = connection.read_parquet(staged(settings.lake, batch, "clean.parquet"))
+    with opened(settings) as tables:
+        table = tables.clean(batch)
         breaches = [
-            *row_breaches(table),
-            *share_breaches(table, settings.max_unknown_share),
+            *row_breaches(tables, table),
+            *share_breaches(tables, table, settings.max_unknown_share),
             *count_breaches(counts, last_rows, settings),
         ]
     report = staged(settings.lake, batch, "contract.json")
@@ -92,7 +92,7 @@ def rules(table: ir.Table) -> dict[tuple[str, str], ir.BooleanValue]:
     return found
 
 
-def row_breaches(table: ir.Table) -> list[Breach]:
+def row_breaches(tables: Warehouse, table: ir.Table) -> list[Breach]:
     """Return the rules that some row breaks, with the number of such rows and a few of them."""
     wanted = {name: "string" if kind is str else "int64" for name, kind in COLUMNS.items() if name in FEATURES}
     found = {name: str(kind).lstrip("!") for name, kind in table.schema().items() if name != "person_id"}
@@ -101,24 +101,24 @@ def row_breaches(table: ir.Table) -> list[Breach]:
         return [Breach(name, f"type {wanted.get(name)}", 0, [found.get(name)]) for name in different]
     flagged = table.mutate(**{f"ok{i}": ok for i, ok in enumerate(rules(table).values())})
     sums = {f"n{i}": (~flagged[f"ok{i}"].fill_null(False)).sum() for i in range(len(rules(table)))}  # noqa: FBT003
-    counts = flagged.aggregate(**sums).to_pyarrow().to_pylist()[0]
+    counts = tables.answer(flagged.aggregate(**sums)).to_pylist()[0]
     return [
-        Breach(column, rule, counts[f"n{i}"], _samples(flagged, f"ok{i}"))
+        Breach(column, rule, counts[f"n{i}"], _samples(tables, flagged, f"ok{i}"))
         for i, (column, rule) in enumerate(rules(table))
         if counts[f"n{i}"]
     ]
 
 
-def _samples(flagged: ir.Table, flag: str) -> list[Any]:
+def _samples(tables: Warehouse, flagged: ir.Table, flag: str) -> list[Any]:
     bad = flagged.filter(~flagged[flag].fill_null(False)).select("person_id", *FEATURES)  # noqa: FBT003
-    return list(bad.order_by("person_id").limit(SAMPLES).to_pyarrow().to_pylist())
+    return list(tables.answer(bad.order_by("person_id").limit(SAMPLES)).to_pylist())
 
 
-def share_breaches(table: ir.Table, limit: float) -> list[Breach]:
+def share_breaches(tables: Warehouse, table: ir.Table, limit: float) -> list[Breach]:
     """Return the columns in which more than `limit` of the rows are `Unknown`."""
     names = [name for name, allowed in CATEGORIES.items() if "Unknown" in allowed.split("|")]
     sums = {name: (table[name] == "Unknown").sum() for name in names}
-    counts = table.aggregate(rows=table.count(), **sums).to_pyarrow().to_pylist()[0]
+    counts = tables.answer(table.aggregate(rows=table.count(), **sums)).to_pylist()[0]
     shares = {name: (counts[name] or 0) / max(counts["rows"], 1) for name in names}
     return [
         Breach(name, f"at most {limit:.1%} Unknown", counts[name], [f"{share:.1%}"])

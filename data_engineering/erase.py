@@ -27,6 +27,11 @@ def erase(store: FeatureStore, settings: Settings, person_id: str, reason: str) 
     Raises:
         DataError: no file holds the person, nor does the online store; or the online store is not supported.
     """
+    if settings.warehouse:
+        raise DataError(
+            f"a person can be erased from the lake's files alone, and the tables are in {settings.warehouse}: "
+            "delete the person there with the statements in docs/bigquery.md"
+        )
     if not bulk_engine.supported(store):
         raise DataError(
             f"online store {store.config.online_store.type}: a person can be erased from SQLite and Redis: remove the "

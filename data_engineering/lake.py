@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -137,11 +137,14 @@ def instant_of(name: str) -> datetime:
     return datetime.strptime(batch_of(name), INSTANT).replace(tzinfo=UTC)
 
 
-def new_batch(lake: Path) -> str:
-    """Claim the folder of a batch, named by an instant later than every other, whatever the clock says."""
+def new_batch(lake: Path, snapshots: Iterable[str] = ()) -> str:
+    """Claim the folder of a batch, named by an instant later than every other, whatever the clock says.
+
+    `snapshots` are published ones that are not in the lake.
+    """
     staging = lake / "staging"
     staging.mkdir(parents=True, exist_ok=True)
-    names = [*(path.name for path in staging.glob("*Z")), *published(lake)]
+    names = [*(path.name for path in staging.glob("*Z")), *published(lake), *snapshots]
     instant = max([datetime.now(UTC), *(instant_of(name) + timedelta(microseconds=1) for name in names)])
     while True:
         batch = instant.strftime(INSTANT)

@@ -7,16 +7,14 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from feast import FeatureStore
 from feast.errors import SavedDatasetNotFound
-from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.saved_dataset import SavedDataset
 
 from data_engineering.errors import DataError
-from data_engineering.lake import batch_of, instant_of, read_json, snapshot_path, staged
+from data_engineering.lake import batch_of, instant_of, read_json, staged
 from data_engineering.settings import Settings
+from data_engineering.warehouse import Warehouse, count, opened
 
 log = logging.getLogger(__name__)
 
@@ -56,20 +54,27 @@ def verify(store: FeatureStore, settings: Settings, snapshot_id: str) -> dict[st
     Raises:
         DataError: a value differs.
     """
-    path = snapshot_path(settings.lake, snapshot_id)
-    persons = pq.read_table(path, columns=[KEY])[KEY]
-    step = max(1, len(persons) // settings.verify_sample)
-    compare(store, persons.take(pa.array(range(0, len(persons), step))).to_pylist(), instant_of(snapshot_id))
+    with opened(settings) as tables:
+        persons = sample(tables, snapshot_id, settings.verify_sample)
+    compare(store, persons, instant_of(snapshot_id))
     tags = apply_mark(store, settings, snapshot_id)
-    log.info("verified snapshot %s: %s of %s persons compared", snapshot_id, len(persons[::step]), f"{len(persons):,}")
+    log.info("verified snapshot %s: %s of %s persons compared", snapshot_id, f"{len(persons):,}", tags["rows"])
     return tags
+
+
+def sample(tables: Warehouse, snapshot_id: str, size: int) -> list[str]:
+    """Return `size` persons of a snapshot, or all if there are fewer; of another snapshot others, as if by lot."""
+    keys = tables.snapshot(snapshot_id).select(KEY)
+    lot = (keys[KEY] + snapshot_id).hexdigest("sha256")
+    persons: list[str] = tables.answer(keys.order_by(lot).limit(size))[KEY].to_pylist()
+    return persons
 
 
 def apply_mark(store: FeatureStore, settings: Settings, snapshot_id: str) -> dict[str, str]:
     """Write a verified snapshot's mark into the registry, anew if it is there; return its tags."""
-    path = snapshot_path(settings.lake, snapshot_id)
-    tags = mark(settings, snapshot_id, rows=pq.read_metadata(path).num_rows)
-    storage = SavedDatasetFileStorage(path=str(path))
+    with opened(settings) as tables:
+        tags = mark(settings, snapshot_id, rows=count(tables, tables.snapshot(snapshot_id)))
+        storage = tables.storage(snapshot_id)
     verified = SavedDataset(f"{VIEW}_{snapshot_id}", features=[], join_keys=[KEY], storage=storage, tags=tags)
     verified.min_event_timestamp = verified.max_event_timestamp = instant_of(snapshot_id)
     store.registry.apply_saved_dataset(verified, store.project)

@@ -5,23 +5,22 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from feast import FeatureStore
 
 import bulk_engine
 from data_engineering.lake import (
+    LONGEST_TASK,
     batch_of,
     batches,
     dead_drafts,
     discard,
     empty_trash,
     instant_of,
-    published,
     remove_dead_drafts,
-    snapshot_path,
 )
 from data_engineering.materialize import KEY, VIEW, apply_mark, last_verified, marked, pinned, unmark
 from data_engineering.settings import Settings
+from data_engineering.warehouse import Warehouse, opened
 
 
 def prune(store: FeatureStore, settings: Settings, *, dry_run: bool = False) -> Iterator[str]:
@@ -31,58 +30,69 @@ def prune(store: FeatureStore, settings: Settings, *, dry_run: bool = False) -> 
     has pinned; the stages of a kept snapshot; and the newest batch, at which a run may be at work. A snapshot's mark
     goes first, so that nobody is led to a file that goes next; a second call completes what a stopped one left.
     """
+    with opened(settings) as tables:
+        yield from _pruned(tables, store, settings, dry_run=dry_run)
+
+
+def _pruned(tables: Warehouse, store: FeatureStore, settings: Settings, *, dry_run: bool) -> Iterator[str]:
     before = datetime.now(UTC) - timedelta(days=settings.keep_days)
     verified = last_verified(store)
     newest = verified.snapshot_id if verified else ""
     did = "would remove" if dry_run else "removed"
-    known = {*published(settings.lake), *marked(store)}
+    known = {*tables.published(), *marked(store)}
     kept = {snapshot for snapshot in known if snapshot >= newest or instant_of(snapshot) >= before}
     for snapshot in sorted(known - kept):
         if models := pinned(store).get(snapshot):
             kept.add(snapshot)
             if not dry_run:
-                _restore_mark(store, settings, snapshot)
+                _restore_mark(tables, store, settings, snapshot)
             yield f"kept snapshot {snapshot}: registered versions of {', '.join(sorted(models))} need it"
-        elif dry_run or _removed(store, settings, snapshot):
+        elif dry_run or _removed(tables, store, settings, snapshot):
             yield f"{did} snapshot {snapshot}"
         else:
             kept.add(snapshot)
-    yield from _stages(settings.lake, {batch_of(snapshot) for snapshot in kept}, before, dry_run=dry_run)
+    yield from _stages(tables, settings.lake, {batch_of(snapshot) for snapshot in kept}, before, dry_run=dry_run)
     if newest:
-        yield from _absent(store, settings, newest, dry_run=dry_run)
+        yield from _absent(tables, store, newest, dry_run=dry_run)
 
 
-def _stages(lake: Path, needed: set[str], before: datetime, *, dry_run: bool) -> Iterator[str]:
+def _stages(tables: Warehouse, lake: Path, needed: set[str], before: datetime, *, dry_run: bool) -> Iterator[str]:
     did = "would remove" if dry_run else "removed"
     newest = max(batches(lake), default="")
     for batch in batches(lake):
         if batch not in {*needed, newest} and instant_of(batch) < before:
             if not dry_run:
+                tables.discard(batch)
                 discard(lake, batch)
             yield f"{did} stages of batch {batch}"
+    for batch in sorted(set(tables.strays()) - set(batches(lake))):
+        if datetime.now(UTC) - instant_of(batch) > LONGEST_TASK:
+            if not dry_run:
+                tables.discard(batch)
+            yield f"{did} tables of batch {batch}, which a stopped run left"
     for path in dead_drafts(lake) if dry_run else remove_dead_drafts(lake):
         yield f"{did} leftover {path.relative_to(lake)}"
     if not dry_run:
         empty_trash(lake)
 
 
-def _removed(store: FeatureStore, settings: Settings, snapshot_id: str) -> bool:
+def _removed(tables: Warehouse, store: FeatureStore, settings: Settings, snapshot_id: str) -> bool:
     unmark(store, snapshot_id)
     # Training pins first and then looks whether the mark is still there; we do it the other way round, so that at
     # least one of the two sees the other.
     if snapshot_id in pinned(store):
-        _restore_mark(store, settings, snapshot_id)
+        _restore_mark(tables, store, settings, snapshot_id)
         return False
-    snapshot_path(settings.lake, snapshot_id).unlink(missing_ok=True)
+    tables.remove(snapshot_id)
     return True
 
 
-def _restore_mark(store: FeatureStore, settings: Settings, snapshot_id: str) -> None:
-    if snapshot_id not in marked(store) and snapshot_path(settings.lake, snapshot_id).exists():
+def _restore_mark(tables: Warehouse, store: FeatureStore, settings: Settings, snapshot_id: str) -> None:
+    if snapshot_id not in marked(store) and snapshot_id in tables.published():
         apply_mark(store, settings, snapshot_id)
 
 
-def _absent(store: FeatureStore, settings: Settings, newest: str, *, dry_run: bool) -> Iterator[str]:
+def _absent(tables: Warehouse, store: FeatureStore, newest: str, *, dry_run: bool) -> Iterator[str]:
     """Remove from the online store who is neither in the newest verified snapshot nor in one after it."""
     if not bulk_engine.supported(store):
         yield f"online store {store.config.online_store.type}: absent persons stay, bulk_engine does not know its rows"
@@ -90,10 +100,9 @@ def _absent(store: FeatureStore, settings: Settings, newest: str, *, dry_run: bo
 
     def present() -> set[bulk_engine.Key]:
         # Called once those online are listed: a snapshot published later is materialized later too.
-        names = {newest, *(name for name in published(settings.lake) if name > newest)}
-        files = [snapshot_path(settings.lake, name) for name in names]
-        tables = (pq.read_table(path, columns=[KEY])[KEY].to_pylist() for path in files)
-        return {(person,) for person in chain.from_iterable(tables)}
+        names = {newest, *(name for name in tables.published() if name > newest)}
+        kept = (tables.answer(tables.snapshot(name).select(KEY))[KEY].to_pylist() for name in names)
+        return {(person,) for person in chain.from_iterable(kept)}
 
     if dry_run:
         count = len(bulk_engine.listed(store, VIEW) - present())

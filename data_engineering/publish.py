@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 
 import ibis
 import ibis.expr.types as ir
-from ibis.backends.duckdb import Backend
 
+from data_engineering import digests
 from data_engineering.erasures import without_erased
-from data_engineering.lake import alone_in, batch_of, committed, instant_of, published, snapshot_path, staged
+from data_engineering.lake import alone_in, batch_of, instant_of
 from data_engineering.schema import COLUMNS, FEATURES
-from data_engineering.session import connected
 from data_engineering.settings import Settings
+from data_engineering.warehouse import Warehouse, opened
 
 log = logging.getLogger(__name__)
 
@@ -22,23 +22,24 @@ AGE_BINS = (29, 39, 49, 59)
 def publish(settings: Settings, batch: str, last_verified: str | None, *, force: bool = False) -> str | None:
     """Return the id of the snapshot that now holds the batch's content, or None if it is the last verified one's.
 
-    A snapshot is `<batch>-<content digest>`, one Parquet file whose rows share one event timestamp, the instant at
-    which the source was read. A newest snapshot of the same content that a stopped run left unverified is taken up
-    instead of written again, and so is this batch's own on a retry. After one of other content that was left
-    unverified, even the last verified content is published anew: the online store may hold a part of that other one.
+    A snapshot is `<batch>-<content digest>`: rows that share one event timestamp, the instant at which the source
+    was read, and that appear in one step. A newest snapshot of the same content that a stopped run left
+    unverified is taken up instead of written again, and so is this batch's own on a retry. After one of other content
+    that was left unverified, even the last verified content is published anew: the online store may hold a part of
+    that other one.
     `force` publishes equal content anew.
     """
-    with alone_in(settings.lake / "census"), connected(settings) as connection:
-        return _publish(connection, settings, batch, last_verified, force=force)
+    with alone_in(settings.lake / "census"), opened(settings) as tables:
+        return _publish(tables, settings, batch, last_verified, force=force)
 
 
 def _publish(
-    connection: Backend, settings: Settings, batch: str, last_verified: str | None, *, force: bool
+    tables: Warehouse, settings: Settings, batch: str, last_verified: str | None, *, force: bool
 ) -> str | None:
-    clean = connection.read_parquet(staged(settings.lake, batch, "clean.parquet"))
-    table = features(without_erased(clean, settings.lake))  # again: the erasure may be younger than the clean table
-    digest = content_digest(table)
-    newest = max(published(settings.lake), default="")
+    clean = without_erased(tables.clean(batch), settings.lake)  # again: the erasure may be younger than the clean table
+    table = features(clean)
+    digest = content_digest(tables, table)
+    newest = max(tables.published(), default="")
     same = newest.endswith(f"-{digest}")
     if same and newest != last_verified and (not force or batch_of(newest) == batch):
         log.info("snapshot %s holds this content and was not verified yet: completing it", newest)
@@ -47,8 +48,7 @@ def _publish(
         log.info("unchanged: the content equals that of verified snapshot %s", last_verified)
         return None
     snapshot_id = f"{batch}-{digest}"
-    with committed(snapshot_path(settings.lake, snapshot_id)) as draft:
-        connection.to_parquet(stamped(table, snapshot_id), draft)
+    tables.publish(snapshot_id, stamped(table, snapshot_id))
     log.info("published snapshot %s", snapshot_id)
     return snapshot_id
 
@@ -59,28 +59,20 @@ def columns() -> dict[str, str]:
     return {name: str(kind) for name, kind in features(ibis.table(clean)).schema().items()} | {"snapshot_id": "string"}
 
 
+def snapshot_columns() -> dict[str, str]:
+    """Return the type of each of a snapshot's columns, timestamps too, as Ibis names it."""
+    return columns() | dict.fromkeys(("event_timestamp", "created_timestamp"), "timestamp('UTC')")
+
+
 def features(clean: ir.Table) -> ir.Table:
     """Return `person_id`, the clean columns and `age_bin`: (16,29], (29,39], (39,49], (49,59], (59,100] are 1 to 5."""
     bins = ibis.cases(*((clean.age <= upper, i) for i, upper in enumerate(AGE_BINS, 1)), else_=len(AGE_BINS) + 1)
     return clean.mutate(age_bin=bins.cast("int64"))
 
 
-def content_digest(table: ir.Table) -> str:
+def content_digest(tables: Warehouse, table: ir.Table) -> str:
     """Return 16 hexadecimal digits that depend on every value and not on the order of rows."""
-    return str(hashed(table).to_pyarrow()["digest"][0].as_py())[:16]
-
-
-def hashed(table: ir.Table) -> ir.Table:
-    """Return the content's whole digest as a table of one cell.
-
-    SHA-256 over sorted row hashes, in two levels: no aggregate has to hold the whole table's.
-    """
-    text = ibis.literal("\x1f").join([table[name].cast("string") for name in ("person_id", *FEATURES, "age_bin")])
-    rows = table.select(row=text.hexdigest("sha256"))
-    groups = rows.group_by(part=rows.row.left(3)).aggregate(
-        digest=rows.row.group_concat("", order_by=rows.row).hexdigest("sha256")
-    )
-    return groups.aggregate(digest=groups.digest.group_concat("", order_by=groups.part).hexdigest("sha256"))
+    return digests.whole(tables, table.select("person_id", *FEATURES, "age_bin"))[:16]
 
 
 def stamped(table: ir.Table, snapshot_id: str) -> ir.Table:
@@ -89,4 +81,4 @@ def stamped(table: ir.Table, snapshot_id: str) -> ir.Table:
         snapshot_id=ibis.literal(snapshot_id),
         event_timestamp=ibis.literal(instant_of(snapshot_id), "timestamp('UTC')"),
         created_timestamp=ibis.literal(datetime.now(UTC), "timestamp('UTC')"),
-    ).order_by("person_id")
+    )

@@ -8,12 +8,13 @@ from data_engineering.errors import DataError
 from data_engineering.materialize import VIEW
 from data_engineering.publish import columns
 from data_engineering.settings import Settings
+from data_engineering.warehouse import place
 
 FEAST_TYPES = {"string": "String", "int64": "Int64", "float64": "Float64", "boolean": "Bool"}
 
 
 def check(store: FeatureStore, settings: Settings) -> None:
-    """Raise DataError unless the registry has the feature view with the columns and the folder that are published."""
+    """Raise DataError unless the registry has the feature view with the columns and the place that are published."""
     registry = f"the registry of project {store.project!r}"
     views = {view.name: view for view in store.list_feature_views()}
     if VIEW not in views:
@@ -27,7 +28,8 @@ def check(store: FeatureStore, settings: Settings) -> None:
 def _differences(view: FeatureView, settings: Settings) -> list[str]:
     found = {field.name: str(field.dtype) for field in [*view.entity_columns, *view.features]}
     wanted = {name: FEAST_TYPES.get(kind, kind) for name, kind in columns().items()}
-    folder, path = settings.lake / "census", getattr(view.batch_source, "path", None)
+    source = view.batch_source
+    published, read = place(settings), getattr(source, "table", None) or getattr(source, "path", None)
     return [
         *(f"lacks {name}, which is published" for name in wanted if name not in found),
         *(f"has {name}, which is not published" for name in found if name not in wanted),
@@ -36,5 +38,5 @@ def _differences(view: FeatureView, settings: Settings) -> list[str]:
             for n, kind in wanted.items()
             if found.get(n, kind) != kind
         ),
-        *([f"reads {path}, and {folder} is published"] if path and Path(path) != folder else []),
+        *([f"reads {read}, and {published} is published"] if not read or Path(read) != Path(published) else []),
     ]

@@ -17,8 +17,15 @@ class Settings(BaseSettings):
     )
 
     lake: Path = Field(description="Folder that keeps every stage's Parquet files; `env.sh` sets it.")
-    source: str = Field(str(BUNDLED_SOURCE), description="CSV or Parquet file, optionally gzipped: a path or a URL.")
+    source: str = Field(
+        str(BUNDLED_SOURCE), description="CSV or Parquet file: a path or a URL; or `bigquery://project.dataset.table`."
+    )
     key_column: str | None = Field(None, description="The source's own key, when it has one; else one is derived.")
+    warehouse: str | None = Field(
+        None, description="`bigquery://project.dataset`: tables lie and are worked on there, not in the lake."
+    )
+    bigquery_location: str | None = Field(None, description="Where BigQuery's jobs run; else where the data lies.")
+    max_bytes_billed: int = Field(2**30, gt=0, description="The most that one BigQuery query may process, in bytes.")
     schedule: str | None = Field("@daily", description="When `publish_features` runs by itself; `none`: never.")
     max_dropped_share: float = Field(0.05, ge=0, le=1, description="Largest share of rows that cleaning may drop.")
     max_unknown_share: float = Field(0.10, ge=0, le=1, description="Largest share of `Unknown` in one column.")

@@ -15,11 +15,13 @@ from typing import Any, BinaryIO
 import fsspec
 import pyarrow.parquet as pq
 
-from data_engineering import csv_table, parquet_table
+from data_engineering import csv_table, digests, parquet_table
+from data_engineering.addresses import SCHEME, parts
 from data_engineering.errors import DataError
-from data_engineering.lake import alone_in, committed, instant_of, new_batch, read_json, staged, write_json
+from data_engineering.lake import alone_in, batches, instant_of, new_batch, read_json, staged, write_json
 from data_engineering.session import connected
 from data_engineering.settings import BUNDLED_SOURCE, Settings
+from data_engineering.warehouse import Warehouse, count, opened
 
 log = logging.getLogger(__name__)
 
@@ -32,21 +34,49 @@ def extract(settings: Settings, run: str, source: str | None = None) -> str:
 
     `run` names the pipeline run: a retry of a run whose manifest is committed reads nothing again. The raw table
     keeps the source's columns and blanks; numbers are 64-bit integers. The manifest has the source, its SHA-256
-    (unpacked bytes), the row count and the instant of the read.
+    (of a file's unpacked bytes; of a BigQuery table's rows), the row count and the instant of the read.
 
     Raises:
         DataError: the source cannot be read as a census table.
+        Unavailable: BigQuery does not answer.
     """
     source = source or settings.source
-    for manifest in settings.lake.glob("staging/*/manifest.json"):
-        if read_json(manifest)["run"] == run:
-            log.info("run %s read its source before: batch %s", run, manifest.parent.name)
-            return manifest.parent.name
-    with alone_in(settings.lake / "staging"):
-        return _read(settings, run, source)
+    for path in settings.lake.glob("staging/*/manifest.json"):
+        if read_json(path)["run"] == run:
+            log.info("run %s read its source before: batch %s", run, path.parent.name)
+            return path.parent.name
+    with alone_in(settings.lake / "staging"), opened(settings) as tables:
+        read = _read_table if source.startswith(SCHEME) else _read_file
+        batch, facts = read(tables, settings, source)
+        at = instant_of(batch).isoformat()
+        manifest = {"run": run, "source": source, **facts, "read_at": at}
+        write_json(staged(settings.lake, batch, "manifest.json"), manifest)
+    log.info("%s rows of %s are batch %s", f"{manifest['rows']:,}", source, batch)
+    return batch
 
 
-def _read(settings: Settings, run: str, source: str) -> str:
+def _read_table(tables: Warehouse, settings: Settings, source: str) -> tuple[str, dict[str, Any]]:
+    """Read a table in BigQuery, unless it has not changed since it was read before."""
+    from data_engineering import bigquery_client, bigquery_table  # Google's client takes a second to import
+
+    parts(source, "project.dataset.table")  # an address of another shape is said before anybody signs in
+    found = bigquery_table.find(bigquery_client.connect(settings), source, settings.key_column)
+    read = {"query": found.query, "last_modified": found.last_modified}
+    batch = new_batch(settings.lake, tables.published())
+    for former in reversed(batches(settings.lake)[:-1]) if found.last_modified else []:
+        known = read_json(staged(settings.lake, former, "manifest.json"))
+        if read.items() <= known.items() and tables.repeat(former, batch):
+            log.info("%s is unchanged since %s: the rows are batch %s's", source, found.last_modified, former)
+            return batch, {"sha256": known["sha256"], "rows": known["rows"], **read}
+    tables.copy(batch, found)
+    raw = tables.raw(batch)
+    rows = count(tables, raw)
+    if not rows:
+        raise DataError(f"{source}: no rows: check that it is the whole census table")
+    return batch, {"sha256": digests.whole(tables, raw.select(*sorted(raw.columns))), "rows": rows, **read}
+
+
+def _read_file(tables: Warehouse, settings: Settings, source: str) -> tuple[str, dict[str, Any]]:
     with connected(settings) as connection, unpacked(source, settings.lake / "staging") as (path, sha256):
         if source == str(BUNDLED_SOURCE) and sha256 != BUNDLED_SHA256:
             raise DataError(
@@ -59,19 +89,9 @@ def _read(settings: Settings, run: str, source: str) -> str:
         rows = pq.read_metadata(draft).num_rows
         if not rows:
             raise DataError(f"{source}: no rows: check that the file is the whole census table")
-        batch = new_batch(settings.lake)
-        with committed(staged(settings.lake, batch, "raw.parquet")) as place:
-            draft.rename(place)
-    manifest: dict[str, Any] = {
-        "run": run,
-        "source": source,
-        "sha256": sha256,
-        "rows": rows,
-        "read_at": instant_of(batch).isoformat(),
-    }
-    write_json(staged(settings.lake, batch, "manifest.json"), manifest)
-    log.info("%s rows of %s are batch %s", f"{rows:,}", source, batch)
-    return batch
+        batch = new_batch(settings.lake, tables.published())
+        tables.load(batch, draft)
+    return batch, {"sha256": sha256, "rows": rows}
 
 
 @contextmanager

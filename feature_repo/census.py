@@ -2,7 +2,7 @@
 
 import os
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, Project, ValueType
+from feast import BigQuerySource, Entity, FeatureService, FeatureView, Field, FileSource, Project, ValueType
 from feast.data_format import ParquetFormat
 from feast.types import Int64, String
 
@@ -19,16 +19,18 @@ person = Entity(
     tags={"area": "data-engineering"},
 )
 
-# A folder with one file per snapshot; a snapshot exists once its file does.
-snapshots = FileSource(
-    name="census_snapshots",
-    path=os.environ["DATA_LAKE"] + "/census",
-    file_format=ParquetFormat(),
-    timestamp_field="event_timestamp",
-    created_timestamp_column="created_timestamp",
-    description="Published census snapshots; the event timestamp is the instant at which the source was read",
-    owner=OWNER,
-)
+SNAPSHOTS = {
+    "name": "census_snapshots",
+    "timestamp_field": "event_timestamp",
+    "created_timestamp_column": "created_timestamp",
+    "description": "Published census snapshots; the event timestamp is the instant at which the source was read",
+    "owner": OWNER,
+}
+# One table in BigQuery, or a folder with one file per snapshot; a snapshot exists once its rows or its file do.
+if dataset := os.environ.get("DATA_WAREHOUSE", "").removeprefix("bigquery://"):
+    snapshots = BigQuerySource(table=f"{dataset}.census", **SNAPSHOTS)
+else:
+    snapshots = FileSource(path=os.environ["DATA_LAKE"] + "/census", file_format=ParquetFormat(), **SNAPSHOTS)
 
 census = FeatureView(
     name="census",

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import pyarrow.parquet as pq
 from feast import FeatureStore
 from mlflow.entities.model_registry import ModelVersion
 from rich.console import Console
@@ -47,7 +46,7 @@ def _data() -> dict[str, str]:
     snapshot = newest_snapshot()
     folder = Path(os.environ["DATA_LAKE"])
     counts = lake.read_json(lake.staged(folder, lake.batch_of(snapshot), "clean.json"))
-    rows = pq.read_metadata(lake.snapshot_path(folder, snapshot)).num_rows
+    rows = int(features.snapshot(FeatureStore())["rows"])
     return {
         "rows read": f"{counts['rows_in']:,}",
         "rows cleaned": f"{counts['rows_out']:,}",
@@ -80,9 +79,7 @@ def _model(pipeline_run: str | None) -> dict[str, str]:
 
 def _person() -> dict[str, str]:
     store = FeatureStore()
-    person = pq.read_table(lake.snapshot_path(Path(os.environ["DATA_LAKE"]), newest_snapshot()), columns=["person_id"])[
-        0
-    ][0].as_py()
+    person = features.persons(store, features.snapshot(store))["person_id"].min()
     service = store.get_feature_service(never_married.inference_service)
     rows = store.get_online_features(service, [{"person_id": person}]).to_df()
     names = [feature.name for view in service.feature_view_projections for feature in view.features]

@@ -1,64 +1,91 @@
-"""`make bench`: what it costs. The first process makes a folder and finds ports; the second measures under env.sh."""
+"""`make bench`: what it costs, in seconds and memory, beside the naive way and the bare limit.
+
+PART names parts (all), SCALE the most copies of the census (1; 10 and 100 are tried on the way), SIZES the copies
+themselves, ROUNDS how often each way is measured. Inputs are made once, below `var/bench`.
+"""
 
 import os
-import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
-from tests.ports import PORTS, free_ports
+from contest import ROOT, Inputs, child, run
 
-ROOT = Path(__file__).parents[2]
-SERVING_PORTS = ("SERVING_PORT", "SERVING_BY_PERSON_PORT")
+FOLDER = Path(os.environ.get("VAR_DIR") or ROOT / "var") / "bench"
+SERVERS = ("orchestration", "serving", "materialization", "online_reads")  # measured on what a running product leaves
 
 
 def main() -> int:
-    """Run all parts on a folder and on ports of their own; return the exit code."""
-    script = ["sh", "-c", '. ./env.sh && exec python -W ignore "$0" measure', str(Path(__file__).parent)]
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        kept = {
-            name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TERM", "TMPDIR", "SCALE") if name in os.environ
-        }
-        settings = {
-            **kept,
-            **free_ports((*PORTS, *SERVING_PORTS)),
-            "VAR_DIR": f"{folder}/var",
-            "PROJECT_ROOT": str(ROOT),
-            "MLFLOW_LOGGING_LEVEL": "WARNING",
-        }
-        program = subprocess.Popen(script, cwd=ROOT, env=settings)
-        while True:
-            try:
-                return program.wait()
-            except KeyboardInterrupt:  # the other process has it too, and stops what it started
-                continue
+    """Run the parts that are asked for; return the exit code."""
+    from parts import PARTS
 
-
-def measure() -> int:
-    """Measure and print everything; return the exit code."""
-    import cross_validation
-    import materialization
-    import orchestration
-    import publishing
-    import serving
-    from measure import RESULTS, console, machine
-
-    from data_engineering.settings import Settings
-
-    warnings.simplefilter("ignore")  # MLflow's imports reset what -W says
+    wanted = os.environ.get("PART", "").replace(",", " ").split() or [*PARTS, *SERVERS]
+    if unknown := sorted({*wanted} - {*PARTS, *SERVERS}):
+        sys.exit(f"PART={unknown[0]}: there is no such part: choose of {', '.join([*PARTS, *SERVERS])}")
     try:
-        console.print(f"before: {machine()}")
-        path, batch = orchestration.run()
-        publishing.run(Settings(), batch)
-        materialization.run(Settings())
-        serving.run()
-        cross_validation.run(path)
-        console.print(f"after: {machine()}; figures in {RESULTS.relative_to(ROOT)}/")
+        contests([name for name in wanted if name in PARTS])
+        if servers := [name for name in SERVERS if name in wanted]:
+            on_the_product(servers)
     except KeyboardInterrupt:
         return 130
     return 0
 
 
+def contests(names: list[str]) -> None:
+    """Run contests, from the smallest size to the largest."""
+    from figures import tell
+    from inputs import prepared
+    from measure import console, machine
+    from parts import PARTS
+
+    sizes = [int(size) for size in os.environ.get("SIZES", "").split()] or [
+        size for size in (1, 10, 100, 1000) if size <= max(1, int(os.environ.get("SCALE") or 1))
+    ]
+    for name in names:
+        part, found = PARTS[name], []
+        for snapshots in part.snapshots:
+            for copies in sizes:
+                began = machine()
+                rounds = int(os.environ.get("ROUNDS") or (5 if copies == 1 else 3))
+                with console.status(f"{part.title}: {copies} × {snapshots}, {rounds} rounds"):
+                    inputs: Inputs = prepared(FOLDER, copies, snapshots)
+                    found.append((copies, snapshots, f"{began}; {rounds} rounds", run(part, inputs, rounds)))
+        tell(part, found)
+
+
+def on_the_product(parts: list[str]) -> None:
+    """Measure what needs the running product, on a folder and ports of its own."""
+    from tests.ports import PORTS, free_ports
+
+    ports = free_ports((*PORTS, "SERVING_PORT", "SERVING_BY_PERSON_PORT"))
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        print(child([__file__, *parts], Inputs(1, 1, Path(folder)), **ports, MLFLOW_LOGGING_LEVEL="WARNING"))  # noqa: T201
+
+
+def measure(parts: list[str]) -> None:
+    """Measure and print the parts that need the running product."""
+    import materialization
+    import online_reads
+    import orchestration
+    import serving
+    from measure import console, machine
+
+    from data_engineering.settings import Settings
+
+    warnings.simplefilter("ignore")  # MLflow's imports reset what -W says
+    console.print(f"before: {machine()}")
+    orchestration.run()  # the others need what it leaves
+    if "serving" in parts:
+        serving.run()
+    if "materialization" in parts:
+        materialization.run(Settings())
+    if "online_reads" in parts:
+        online_reads.run()
+    console.print(f"after: {machine()}, at {time.strftime('%H:%M')}")
+
+
 if __name__ == "__main__":
-    sys.exit(measure() if sys.argv[1:] == ["measure"] else main())
+    chosen = [name for name in SERVERS if name in sys.argv[1:]]
+    sys.exit(measure(chosen) if chosen else main())

@@ -3,17 +3,20 @@
 import csv
 import io
 import os
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from google.cloud import bigquery
 
 from data_engineering.clean import clean
 from data_engineering.schema import COLUMNS
 from data_engineering.settings import Settings
 from data_engineering.source import extract
+from tests.bigquery import service
 
 Row = dict[str, Any]
 
@@ -62,6 +65,32 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(tmp_path: Path) -> Settings:
     """Return settings on a lake of their own."""
     return Settings(lake=tmp_path / "lake")
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Run the BigQuery emulator and let the client libraries of this process find it."""
+    with service.running(tmp_path_factory.mktemp("bigquery")) as environment, pytest.MonkeyPatch.context() as patch:
+        for name in ("BIGQUERY_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS"):
+            patch.setenv(name, environment[name])
+        # It knows of no emulator of the Storage Read API.
+        patch.setattr(bigquery.Client, "_ensure_bqstorage_client", lambda *_, **__: None)
+        yield environment
+
+
+@pytest.fixture
+def dataset(emulator: dict[str, str]) -> str:
+    """Return the address of a new dataset in the emulator."""
+    name = f"test_{secrets.token_hex(6)}"
+    bigquery.Client().create_dataset(name)
+    return f"bigquery://{service.PROJECT}.{name}"
+
+
+@pytest.fixture(params=["duckdb", "bigquery"])
+def on_both(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Return settings on a warehouse of their own: in the lake, then in BigQuery."""
+    warehouse = request.getfixturevalue("dataset") if request.param == "bigquery" else None
+    return Settings(lake=tmp_path / "lake", warehouse=warehouse)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,235 @@
+"""BigQuery as source and warehouse, on the emulator with the real client: the answers are those of DuckDB."""
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from google.cloud import bigquery
+
+from data_engineering import bigquery_client
+from data_engineering.__main__ import main
+from data_engineering.addresses import parts
+from data_engineering.bigquery_warehouse import BigQueryWarehouse
+from data_engineering.clean import clean
+from data_engineering.contract import validate
+from data_engineering.erase import erase
+from data_engineering.errors import DataError
+from data_engineering.lake import read_json, staged
+from data_engineering.materialize import sample
+from data_engineering.publish import publish
+from data_engineering.registered import check
+from data_engineering.schema import COLUMNS
+from data_engineering.settings import Settings
+from data_engineering.source import extract
+from data_engineering.warehouse import opened
+
+KINDS = {name: "INT64" if kind is int else "STRING" for name, kind in COLUMNS.items()}
+
+
+@pytest.fixture(scope="module")
+def census(emulator, official):
+    """Return the address of the official table in the emulator, under Google's name for it."""
+    settings, batch = official
+    service = bigquery_client.connect(settings)
+    service.client.create_dataset("bigquery-public-data.ml_datasets", exists_ok=True)
+    name = "bigquery-public-data.ml_datasets.census_adult_income"
+    service.load(staged(settings.lake, batch, "raw.parquet"), name, KINDS)
+    return f"bigquery://{name}"
+
+
+def ordered(settings, table):
+    with opened(settings) as tables:
+        return tables.answer(table(tables).order_by("person_id"))
+
+
+def test_the_official_table_gives_the_same_clean_table_and_snapshot_as_on_duckdb(official, census, dataset, tmp_path):
+    duckdb, batch = official
+    settings = Settings(lake=tmp_path / "lake", source=census, warehouse=dataset)
+    mine = validate(settings, clean(settings, extract(settings, "run")), 32_537)
+    assert read_json(staged(settings.lake, mine, "clean.json")) == read_json(staged(duckdb.lake, batch, "clean.json"))
+    there = ordered(settings, lambda tables: tables.clean(mine))
+    here = ordered(duckdb, lambda tables: tables.clean(batch))
+    assert there.schema.names == here.schema.names
+    for mine_, other in zip(there.to_pylist(), here.to_pylist(), strict=True):
+        assert mine_ == other
+    with opened(settings) as tables, opened(duckdb) as files:
+        ids = publish(settings, mine, None), publish(duckdb, batch, None)
+        assert ids[0].partition("-")[2] == ids[1].partition("-")[2]
+        both = [
+            of.answer(of.snapshot(name).order_by("person_id")).drop(
+                ["event_timestamp", "created_timestamp", "snapshot_id"]
+            )
+            for of, name in ((tables, ids[0]), (files, ids[1]))
+        ]
+        assert both[0].to_pylist() == both[1].to_pylist()
+        assert len(set(sample(tables, ids[0], 500))) == 500
+
+
+def test_the_official_table_streams_into_the_lake_as_the_file_does(official, census, tmp_path, caplog):
+    caplog.set_level("INFO")
+    settings = Settings(lake=tmp_path / "lake", source=census)
+    batch = extract(settings, "run")
+    manifest = read_json(staged(settings.lake, batch, "manifest.json"))
+    assert (manifest["rows"], manifest["source"], len(manifest["sha256"])) == (32_561, census, 64)
+    there = pq.read_table(staged(settings.lake, batch, "raw.parquet"))
+    here = pq.read_table(staged(official[0].lake, official[1], "raw.parquet"))
+    assert there.schema.names == here.schema.names
+    assert sorted(map(str, there.to_pylist())) == sorted(map(str, here.to_pylist()))
+    assert f"{census}: 32,561 of 32,561 rows read" in caplog.text
+    assert f"{census}: 0 bytes to be processed, limit 1,073,741,824" in caplog.text
+
+
+@pytest.fixture
+def small(on_both, dataset, row):
+    """Return settings on either warehouse, and a writer of rows into their source table."""
+    project, name = parts(dataset, "project.dataset")
+    table = f"{project}.{name}.source"
+    client = bigquery.Client()
+
+    def write(*rows):
+        columns = ", ".join(f"{column} {kind}" for column, kind in KINDS.items())
+        values = ", ".join(str(tuple(line.values())) for line in rows)
+        client.query(f"CREATE OR REPLACE TABLE `{table}` ({columns})").result()
+        client.query(f"INSERT INTO `{table}` VALUES {values}").result()
+
+    write(row(), row(age=40))
+    return on_both.model_copy(update={"source": f"bigquery://{table}"}), write
+
+
+def test_a_table_that_has_not_changed_is_not_read_again(small, caplog):
+    caplog.set_level("INFO")
+    settings, _ = small
+    first, second = extract(settings, "run 1"), extract(settings, "run 2")
+    assert first < second
+    assert f"the rows are batch {first}'s" in caplog.text
+    manifests = [read_json(staged(settings.lake, batch, "manifest.json")) for batch in (first, second)]
+    for manifest in manifests:
+        del manifest["run"], manifest["read_at"]
+    assert manifests[0] == manifests[1]
+    published = publish(settings, clean(settings, first), None)
+    assert publish(settings, clean(settings, second), published) is None
+    forced = publish(settings, second, published, force=True)
+    assert forced == f"{second}-{published.partition('-')[2]}"
+
+
+def test_a_table_that_has_changed_is_read_again(small, row):
+    settings, write = small
+    first = extract(settings, "run 1")
+    write(row(), row(age=41), row(age=42))
+    second = extract(settings, "run 2")
+    rows = [read_json(staged(settings.lake, batch, "manifest.json"))["rows"] for batch in (first, second)]
+    assert rows == [2, 3]
+
+
+def test_a_table_whose_former_rows_are_gone_is_read_again(small):
+    settings, _ = small
+    first = extract(settings, "run 1")
+    with opened(settings) as tables:
+        tables.discard(first)
+        staged(settings.lake, first, "raw.parquet").unlink(missing_ok=True)
+    assert read_json(staged(settings.lake, extract(settings, "run 2"), "manifest.json"))["rows"] == 2
+
+
+def test_a_retry_of_the_same_run_reads_nothing(small):
+    settings, _ = small
+    assert extract(settings, "run") == extract(settings, "run")
+
+
+def test_a_table_without_rows_is_refused(small, row):
+    settings, _ = small
+    bigquery.Client().query(f"DELETE FROM `{settings.source.removeprefix('bigquery://')}` WHERE TRUE").result()
+    with pytest.raises(ValueError, match=r"source: no rows: check that it is the whole census table$"):
+        extract(settings, "run")
+
+
+@pytest.fixture
+def warehouse(dataset, tmp_path):
+    """Return a warehouse in BigQuery."""
+    return BigQueryWarehouse.of(Settings(lake=tmp_path / "lake", warehouse=dataset))
+
+
+@pytest.mark.parametrize("on_both", ["bigquery"], indirect=True)
+def test_publishing_again_replaces_and_never_appends(small, warehouse):
+    settings, _ = small
+    settings = settings.model_copy(update={"warehouse": f"bigquery://{warehouse.project}.{warehouse.dataset}"})
+    first = publish(settings, clean(settings, extract(settings, "run")), None)
+    rows = warehouse.answer(warehouse.snapshot(first).order_by("person_id"))
+    warehouse.publish(first, warehouse.snapshot(first))
+    assert warehouse.answer(warehouse.snapshot(first).order_by("person_id")) == rows
+    second = publish(settings, clean(settings, extract(settings, "run 2")), first, force=True)
+    assert warehouse.published() == [first, second]
+    assert warehouse.answer(warehouse.snapshot(first).order_by("person_id")) == rows
+    warehouse.remove(first)
+    assert warehouse.published() == [second]
+
+
+def test_the_feature_table_is_created_once(warehouse):
+    """How it is partitioned is in `golden/create.sql`: the emulator keeps nothing of that."""
+    warehouse.create()
+    warehouse.create()
+    assert warehouse.published() == []
+
+
+def test_check_says_what_is_in_order(census, dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DATA_LAKE", str(tmp_path))
+    monkeypatch.setenv("DATA_SOURCE", census)
+    monkeypatch.setenv("DATA_WAREHOUSE", dataset)
+    assert main(["create-table"]) == 0
+    assert main(["check-bigquery"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    place = dataset.removeprefix("bigquery://")
+    assert lines[:2] == [f"{place}.census is there", "signed in: jobs run in project emulated"]
+    assert lines[2].startswith(f"{census}: columns as expected, 32,561 rows, last changed 2")
+    assert lines[3:5] == [f"{census}: a read processes 0 bytes of the 1,073,741,824 allowed", f"{census}: 1 row read"]
+    assert lines[5].startswith(f"{place}: lies in ")
+    assert lines[6:] == [f"{place}: a table was created and dropped"]
+    assert "check" not in json.dumps([table.table_id for table in bigquery.Client().list_tables(place)])
+
+
+def test_check_ends_with_what_is_not_in_order(emulator, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DATA_LAKE", str(tmp_path))
+    monkeypatch.setenv("DATA_SOURCE", "bigquery://emulated.nowhere.census")
+    assert main(["check-bigquery"]) == 1
+    assert capsys.readouterr().err.startswith("error: emulated.nowhere.census: Not found: ")
+
+
+def test_erasing_refuses_and_says_where_to_read_on(tmp_path):
+    settings = Settings(lake=tmp_path, warehouse="bigquery://my-project.census")
+    message = (
+        r"the tables are in bigquery://my-project\.census: delete the person there with the statements in docs/big"
+    )
+    with pytest.raises(DataError, match=message):
+        next(erase(None, settings, "somebody", "asked for it"))
+
+
+def test_tables_of_a_killed_run_are_found(warehouse, row, tmp_path):
+    path, batch = tmp_path / "raw.parquet", "20260102T030405.678901Z"
+    pq.write_table(pa.Table.from_pylist([row()]), path)
+    warehouse.load(batch, path)
+    warehouse.write_clean(batch, warehouse.raw(batch))
+    warehouse.create()
+    assert warehouse.strays() == [batch]
+    warehouse.discard(batch)
+    assert warehouse.strays() == []
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "kind"), [("", "FileSource"), ("bigquery://my-project.census", "BigQuerySource")]
+)
+def test_the_definitions_read_what_the_settings_publish(tmp_path, monkeypatch, warehouse, kind):
+    monkeypatch.setenv("DATA_LAKE", str(tmp_path))
+    monkeypatch.setenv("DATA_WAREHOUSE", warehouse)
+    definitions = runpy.run_path(str(Path(__file__).parents[3] / "feature_repo/census.py"))
+    view = definitions["census"]
+    assert type(view.batch_source).__name__ == kind
+    other = Settings(lake=tmp_path, warehouse="bigquery://another.dataset")
+    registry = SimpleNamespace(project="census", list_feature_views=lambda: [view])
+    check(registry, Settings())
+    with pytest.raises(
+        DataError, match=r"reads .*census, and another\.dataset\.census is published: run `feast apply`"
+    ):
+        check(registry, other)
