@@ -1,4 +1,4 @@
-"""`python -m data_engineering`: prune the lake and the online store, or erase a person."""
+"""`python -m data_engineering`: prune the lake and the online store, fill the online store anew, or erase a person."""
 
 import argparse
 import sys
@@ -16,6 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "erase":
             steps.erase(settings, given.person_id, given.reason, print)
+        elif given.command == "rebuild":
+            steps.rebuild(settings, print)
         else:
             days = settings.keep_days if given.keep_days is None else given.keep_days
             steps.prune(settings.model_copy(update={"keep_days": days}), print, dry_run=given.dry_run)
@@ -31,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     prune = commands.add_parser("prune", help="remove what is old and not needed, and absent persons from online")
     prune.add_argument("--keep-days", type=_days, help="instead of DATA_KEEP_DAYS")
     prune.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
+    commands.add_parser("rebuild", help="fill the online store anew from the newest verified snapshot")
     erase = commands.add_parser("erase", help="remove a person from every file and from the online store")
     erase.add_argument("person_id", help="the key, as a snapshot's person_id has it")
     erase.add_argument("--reason", required=True, help="kept in the record; do not name the person")
