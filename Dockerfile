@@ -7,10 +7,11 @@ RUN python -m venv /opt/uv \
  && /opt/uv/bin/uv venv --quiet /opt/venv \
  && /opt/uv/bin/uv pip sync --quiet --no-cache --system-certs --compile-bytecode --require-hashes \
     --python /opt/venv/bin/python /requirements/stack.lock
-# 0.3 GB that nothing imports: the libraries' own tests and sources, and mypy, which Feast needs to generate code alone.
+# 0.3 GB that nothing here needs: the libraries' own tests and sources, Feast's page, and mypy, which Feast generates code with.
 RUN cd /opt/venv/lib/python*/site-packages \
  && find . -type d -name tests -prune -exec rm -rf {} + \
- && find . -type f \( -name '*.map' -o -name '*.h' -o -name '*.a' -o -name '*.pyx' -o -name '*.pyi' \) -delete \
+ && find . -type f -regex '.*\.\(map\|h\|hpp\|a\|c\|pyx\|pxd\|pyi\)' -delete \
+ && rm -rf feast/ui/build feast/ui/public feast/ui/src \
  && /opt/uv/bin/uv pip uninstall --quiet --python /opt/venv/bin/python mypy
 
 FROM python:3.11.14-slim-bookworm

@@ -5,25 +5,37 @@ set -eu
 
 run() { psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" "$@"; }
 
-# USER DATABASE...: the password is in the environment, not on a command line.
-owner() {
-    name=$1
-    shift
-    run --dbname postgres --set name="$name" <<'SQL'
+# USER: its password is $PASSWORD, from the environment and not on a command line.
+user() {
+    run --dbname postgres --set name="$1" <<'SQL'
 SELECT format('CREATE ROLE %I LOGIN', :'name') WHERE to_regrole(quote_ident(:'name')) IS NULL \gexec
 \getenv password PASSWORD
 ALTER ROLE :"name" PASSWORD :'password';
 SQL
-    for database in "$@"; do
-        run --dbname postgres --set name="$name" --set database="$database" <<'SQL'
-SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'name')
+}
+
+# DATABASE OWNER
+database() {
+    run --dbname postgres --set database="$1" --set owner="$2" <<'SQL'
+SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'owner')
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
 SQL
-    done
 }
 
-PASSWORD=$AIRFLOW_DB_PASSWORD; export PASSWORD; owner airflow airflow
-PASSWORD=$MLFLOW_DB_PASSWORD; export PASSWORD; owner mlflow mlflow mlflow_auth
-PASSWORD=$FEAST_DB_PASSWORD; export PASSWORD; owner feast feast
-run --dbname postgres --command 'REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC'
+export PASSWORD
+PASSWORD=$AIRFLOW_DB_PASSWORD; user airflow
+PASSWORD=$MLFLOW_DB_PASSWORD; user mlflow
+PASSWORD=$FEAST_DB_PASSWORD; user feast
+PASSWORD=$SERVING_DB_PASSWORD; user serving
+database airflow airflow
+database mlflow mlflow
+database mlflow_auth mlflow
+database feast feast
+run --dbname feast <<'SQL'
+REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC;
+-- Who serves reads the registry.
+GRANT CONNECT ON DATABASE feast TO serving;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO serving;
+ALTER DEFAULT PRIVILEGES FOR ROLE feast IN SCHEMA public GRANT SELECT ON TABLES TO serving;
+SQL

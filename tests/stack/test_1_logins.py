@@ -12,6 +12,7 @@ OTHERS = {
     "airflow": ("mlflow", "mlflow_auth", "feast", "postgres"),
     "mlflow": ("airflow", "feast", "postgres"),
     "feast": ("airflow", "mlflow", "mlflow_auth", "postgres"),
+    "serving": ("airflow", "mlflow", "mlflow_auth", "postgres"),
 }
 
 
@@ -119,6 +120,7 @@ def test_who_may_read_models_may_not_move_their_alias(registry, trained):
 @pytest.mark.parametrize("user", OTHERS)
 def test_no_program_connects_to_anothers_database(secrets, user):
     password = secrets[f"STACK_{user.upper()}_DB_PASSWORD"]
+    own = "feast" if user == "serving" else user
     script = (
         "import sys, psycopg\n"
         "user, password = sys.stdin.read().split()\n"
@@ -129,13 +131,13 @@ def test_no_program_connects_to_anothers_database(secrets, user):
         "    except psycopg.OperationalError as error:\n"
         "        print(database, 'denied' if 'permission denied' in str(error) else error)\n"
     )
-    said = inside("mlflow", "python", "-c", script, user, *OTHERS[user], input=f"{user} {password}").stdout.split("\n")
-    assert [line for line in said if line] == [f"{user} open", *(f"{name} denied" for name in OTHERS[user])]
+    said = inside("mlflow", "python", "-c", script, own, *OTHERS[user], input=f"{user} {password}").stdout.split("\n")
+    assert [line for line in said if line] == [f"{own} open", *(f"{name} denied" for name in OTHERS[user])]
 
 
 @pytest.mark.parametrize("user", OTHERS)
 def test_postgres_wants_the_right_password(user):
-    script = f"import psycopg; psycopg.connect(host='postgres', user='{user}', password='{user}', dbname='{user}')"
+    script = f"import psycopg; psycopg.connect(host='postgres', user='{user}', password='{user}', dbname='feast')"
     assert "authentication failed" in inside("mlflow", "python", "-c", script, check=False).stderr
 
 
@@ -164,7 +166,7 @@ def holders(secrets: dict[str, str]) -> dict[str, set[str]]:
 
 def test_a_service_knows_no_secret_but_its_own(secrets, trained):
     held = holders(secrets)
-    databases = {f"STACK_{name}_DB_PASSWORD" for name in ("AIRFLOW", "MLFLOW", "FEAST")}
+    databases = {f"STACK_{name}_DB_PASSWORD" for name in ("AIRFLOW", "MLFLOW", "FEAST", "SERVING")}
     airflow = {"STACK_AIRFLOW_DB_PASSWORD", "STACK_FERNET_KEY"}
     feast = {"STACK_FEAST_DB_PASSWORD", "STACK_REDIS_PASSWORD"}
     expected = {
