@@ -80,11 +80,16 @@ class Login(AirflowAPI):
         return {task["task_id"]: task["state"] for task in self.tasks(dag, run)}
 
 
-@pytest.fixture(scope="session")
-def secrets() -> dict[str, str]:
+def read_secrets() -> dict[str, str]:
     """Return what .env says."""
     lines = (ROOT / ".env").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+@pytest.fixture(scope="session")
+def secrets() -> dict[str, str]:
+    """Return what .env says."""
+    return read_secrets()
 
 
 @pytest.fixture(scope="session")
