@@ -99,7 +99,7 @@ def test_a_service_that_is_killed_during_a_run_and_started_again_loses_nothing(k
     until("its first task", lambda: "success" in admin.states(PUBLISHING, run).values())
     compose("kill", service)
     time.sleep(3)
-    compose("start", "--wait", service)
+    compose("up", "--wait", "--detach", "--no-recreate", service)
     until("Airflow", admin.healthy)
     state = admin.ended(PUBLISHING, run)
     if state == "failed":
