@@ -4,9 +4,10 @@ PYTHON ?= python3
 export PROJECT_ROOT := $(CURDIR)
 WITH_ENV := . ./env.sh &&
 UV := .venv/.uv/bin/uv
-PACKAGES := bulk_engine data_engineering training local feature_repo
+PACKAGES := bulk_engine data_engineering training local feature_repo stack
 
 .PHONY: help demo demo-bigquery check-bigquery up shell test lint types unit e2e faults bench test-browser screenshots lock clean
+.PHONY: secrets backup restore rebuild-online test-stack
 help: ## Show this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -55,6 +56,21 @@ test-browser: .venv/.dev ## Click through the pages in headless chromium, which 
 
 screenshots: .venv/.dev ## Take the pictures in docs/images anew, likewise in chromium.
 	@$(WITH_ENV) exec python -W ignore -m tests.browser.screenshots
+
+secrets: ## Write the secrets that docker-compose.yml requires into .env; what is there stays.
+	@$(PYTHON) -m stack.make_secrets
+
+backup: ## Back the running stack up, into a new folder below backups/ or TO=folder.
+	@stack/backup.sh "$(or $(TO),backups)"
+
+restore: ## Make the stack what it was: BACKUP=folder. What it holds now is lost.
+	@stack/restore.sh "$(BACKUP)"
+
+rebuild-online: ## Fill the stack's online store anew from the newest verified snapshot.
+	@stack/rebuild.sh
+
+test-stack: .venv/.dev ## Start a stack of its own in docker, and try logins, runs, kills, backup and restore on it. 20 minutes.
+	@tests/stack/run.sh
 
 lock: .venv/.dev ## Resolve the requirements anew, to the newest versions that pyproject.toml allows.
 	echo 'uv>=0.9' | $(COMPILE) - -o requirements/installer.lock

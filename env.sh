@@ -5,7 +5,7 @@ _root=${PROJECT_ROOT:-$(cd "$(dirname "${BASH_SOURCE:-$0}")" && pwd)}
 
 if [ -f "$_root/.env" ]; then
     while IFS='=' read -r _name _value || [ -n "$_name" ]; do
-        case $_name in '' | \#* | *[!A-Za-z0-9_]*) continue ;; esac
+        case $_name in '' | \#* | STACK_* | *[!A-Za-z0-9_]*) continue ;; esac
         eval "[ -n \"\${$_name+set}\" ]" || export "$_name=$_value"
     done < "$_root/.env"
 fi

@@ -1,4 +1,4 @@
-"""`python -m data_engineering`: prune the lake and the online store, erase a person, or prepare BigQuery."""
+"""`python -m data_engineering`: prune, fill the online store anew, erase a person, or prepare BigQuery."""
 
 import argparse
 import sys
@@ -20,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _create(settings)
         elif given.command == "erase":
             steps.erase(settings, given.person_id, given.reason, print)
+        elif given.command == "rebuild":
+            steps.rebuild(settings, print)
         else:
             days = settings.keep_days if given.keep_days is None else given.keep_days
             steps.prune(settings.model_copy(update={"keep_days": days}), print, dry_run=given.dry_run)
@@ -50,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     prune = commands.add_parser("prune", help="remove what is old and not needed, and absent persons from online")
     prune.add_argument("--keep-days", type=_days, help="instead of DATA_KEEP_DAYS")
     prune.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
+    commands.add_parser("rebuild", help="fill the online store anew from the newest verified snapshot")
     erase = commands.add_parser("erase", help="remove a person from every file and from the online store")
     erase.add_argument("person_id", help="the key, as a snapshot's person_id has it")
     erase.add_argument("--reason", required=True, help="kept in the record; do not name the person")

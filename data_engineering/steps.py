@@ -16,6 +16,7 @@ from data_engineering import (
     registered,
     source as sources,
 )
+from data_engineering.errors import DataError
 from data_engineering.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,17 @@ def prune(settings: Settings, say: Callable[[str], None] = log.info, *, dry_run:
     """Remove what is old and not needed, and absent persons from the online store; say a line for each."""
     for line in pruning.prune(_store(settings), settings, dry_run=dry_run):
         say(line)
+
+
+def rebuild(settings: Settings, say: Callable[[str], None] = log.info) -> None:
+    """Fill the online store anew from the newest verified snapshot, and compare; say which one it was."""
+    store = _store(settings)
+    last = online.last_verified(store)
+    if last is None:
+        raise DataError("there is no verified snapshot to fill the online store from: run publish_features")
+    online.materialize(store, last.snapshot_id)
+    online.verify(store, settings, last.snapshot_id)
+    say(f"the online store holds the {last.rows:,} persons of snapshot {last.snapshot_id}")
 
 
 def erase(settings: Settings, person_id: str, reason: str, say: Callable[[str], None] = log.info) -> None:

@@ -56,6 +56,9 @@ def champion(client: MlflowClient, entry: ModelEntry) -> ModelVersion | None:
     except MlflowException as error:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return None
+        # Where MLflow has logins, it says no more than this of a model that is not there.
+        if error.error_code == "PERMISSION_DENIED" and not client.search_registered_models(f"name = '{entry.name}'"):
+            return None
         raise
 
 

@@ -1,10 +1,11 @@
-"""Airflow imports this module at start. The scheduler takes its chance to import what tasks need, once.
+"""Airflow imports this module at start. The program that forks tasks takes its chance to import what they need, once.
 
-LocalExecutor forks its workers from the scheduler and they fork the tasks, so every task finds the libraries in
-memory instead of spending seconds on each. The project's own modules are left out: an edit shows in the next task.
-Nothing is computed here: OpenMP's threads do not survive a fork.
+LocalExecutor forks its workers from the scheduler, Celery from its worker, and they fork the tasks, so every task finds
+the libraries in memory instead of spending seconds on each. The project's own modules are left out: an edit shows in
+the next task. Nothing is computed here: OpenMP's threads do not survive a fork.
 """
 
+import os
 import sys
 import warnings
 from importlib import import_module
@@ -35,8 +36,12 @@ THIRD_PARTY = (
     "skops.io",
 )
 
-if sys.argv[1:2] == ["scheduler"]:
+# The production stack's stores; their libraries are not installed for one machine.
+STACK = ("feast.infra.online_stores.redis", "mlflow.store.tracking.rest_store", "psycopg")
+
+forks_tasks = "celery" if "Celery" in os.environ.get("AIRFLOW__CORE__EXECUTOR", "") else "scheduler"
+if sys.argv[1:2] == [forks_tasks]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # skops looks into every module there is, Airflow's deprecated names included
-        for module in THIRD_PARTY:
+        for module in (*THIRD_PARTY, *(STACK if os.environ.get("FEAST_REDIS") else ())):
             import_module(module)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from stack import roles
+
 ROOT = Path(__file__).parents[3]
 DAGS = ROOT / "dags"
 HEAVY = {"feast", "mlflow", "pandas", "sklearn", "lightgbm", "ibis", "duckdb", "matplotlib"}
@@ -72,6 +74,12 @@ def notices(airflow: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     import notices
 
     return notices
+
+
+def test_the_role_named_like_an_owner_has_that_owners_dags_and_no_others(bag):
+    owned = {owner: {name for name, dag in bag.dags.items() if dag.owner == owner} for owner in roles.DAGS}
+    assert owned == {owner: set(dags) for owner, dags in roles.DAGS.items()}
+    assert set().union(*owned.values()) == set(bag.dags)
 
 
 def test_the_dags_are_these_and_import_without_error(bag: Any):

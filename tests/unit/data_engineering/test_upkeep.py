@@ -197,6 +197,26 @@ def test_persons_of_a_newer_snapshot_that_is_not_verified_yet_stay_online(publis
     assert persons_online(publisher) == both
 
 
+def test_a_lost_online_store_is_filled_anew_from_the_newest_verified_snapshot(publisher, capsys):
+    publisher.published([line.replace("39,", "38,", 1) for line in publisher.lines])  # not verified: not to be served
+    persons = persons_of(publisher, publisher.first)
+    before = ages_online(publisher, persons)
+    with sqlite3.connect(os.environ["FEAST_ONLINE_STORE_PATH"]) as connection:
+        connection.execute('DELETE FROM "census_census"')
+    assert set(ages_online(publisher, persons)) == {None}
+    assert main(["rebuild"]) == 0
+    said = f"the online store holds the 300 persons of snapshot {publisher.first}\n"
+    assert capsys.readouterr().out.endswith(said)
+    assert ages_online(publisher, persons) == before
+    assert online_rows.persons(publisher.store) == set(persons)
+
+
+def test_without_a_verified_snapshot_there_is_nothing_to_fill_the_online_store_from(publisher):
+    materialize.unmark(publisher.store, publisher.first)
+    with pytest.raises(DataError, match=r"^there is no verified snapshot .*: run publish_features$"):
+        steps.rebuild(publisher.settings)
+
+
 def test_feasts_online_table_is_what_we_remove_rows_from(publisher):
     """If this fails after an upgrade of Feast, bulk_engine/sqlite_rows.py has to follow it."""
     with sqlite3.connect(os.environ["FEAST_ONLINE_STORE_PATH"]) as connection:

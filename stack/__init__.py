@@ -1,0 +1,1 @@
+"""What docker-compose.yml's containers run beside the tools' own programs."""

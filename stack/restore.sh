@@ -1,0 +1,22 @@
+#!/bin/sh
+# `make restore BACKUP=folder`: make the stack what it was at a backup. What it holds now is lost.
+set -eu
+
+folder=${1:?which backup? make restore BACKUP=folder}
+(cd "$folder" && sha256sum --quiet --check SHA256SUMS)
+psql="docker compose exec -T postgres psql --no-psqlrc --quiet --username postgres --set ON_ERROR_STOP=1"
+
+docker compose --profile serving --profile celery stop
+docker compose up --wait postgres redis
+for dump in airflow:airflow mlflow:mlflow mlflow_auth:mlflow feast:feast; do
+    database=${dump%:*} owner=${dump#*:}
+    $psql --dbname postgres --command "DROP DATABASE IF EXISTS $database WITH (FORCE)"
+done
+docker compose exec -T postgres /docker-entrypoint-initdb.d/postgres.sh
+for dump in airflow:airflow mlflow:mlflow mlflow_auth:mlflow feast:feast; do
+    database=${dump%:*} owner=${dump#*:}
+    docker compose exec -T postgres pg_restore --username postgres --exit-on-error --no-owner --role "$owner" --dbname "$database" < "$folder/$database.dump"
+done
+docker compose run --rm --no-deps -T files sh -c 'find /lake /artifacts -mindepth 1 -delete && tar -C / -x' < "$folder/files.tar"
+docker compose up --wait
+"$(dirname "$0")/rebuild.sh"

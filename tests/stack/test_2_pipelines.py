@@ -1,0 +1,64 @@
+"""Both pipelines in the stack, what they leave, and the champion served by person id."""
+
+import sys
+from datetime import datetime
+
+import pytest
+import requests
+
+from tests.stack.conftest import DAGS, compose, inside
+
+
+def test_the_training_that_the_asset_started_made_a_champion(trained, admin, registry):
+    assert registry.champion() == "1"
+    assert admin.states("train_never_married", trained["train_never_married"])["promote"] == "success"
+
+
+def test_both_runs_take_a_minute_at_most_by_design_and_this_long_here(trained, admin, capsys):
+    runs = [admin.run(dag, trained[dag]) for dag in DAGS]
+    first, last = runs[0]["start_date"], runs[1]["end_date"]
+    seconds = (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
+    with capsys.disabled():
+        sys.stdout.write(f"\nboth DAG runs: {seconds:.0f} s\n")
+    assert seconds < 600
+
+
+def test_the_runs_logs_say_run_and_snapshot(trained, admin):
+    snapshot = admin.xcom("publish_features", trained["publish_features"], "publish")
+    said = " ".join(str(entry) for entry in admin.log("publish_features", trained["publish_features"], "verify"))
+    assert snapshot in said
+
+
+@pytest.fixture(scope="module")
+def serving(trained, pages):
+    """Return where the champion answers."""
+    compose("--profile", "serving", "up", "--wait", "--detach", "serving")
+    yield pages["serving"]
+    compose("--profile", "serving", "rm", "--stop", "--force", "serving")
+
+
+def test_serving_wants_its_token(serving, secrets):
+    ask = {"dataframe_records": [{"person_id": "nobody"}]}
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": secrets["STACK_SERVING_TOKEN"]}):
+        assert requests.post(f"{serving}/invocations", json=ask, headers=headers, timeout=60).status_code == 401
+        assert requests.get(f"{serving}/docs", headers=headers, timeout=60).status_code == 401
+    assert requests.get(f"{serving}/ping", timeout=60).status_code == 200
+
+
+def test_the_champion_answers_by_person_id(serving, secrets):
+    person = inside("scheduler", "python", "-c", FIRST_PERSON).stdout.strip()
+    ask = {"dataframe_records": [{"person_id": person}, {"person_id": "nobody"}]}
+    headers = {"Authorization": f"Bearer {secrets['STACK_SERVING_TOKEN']}"}
+    known, unknown = requests.post(f"{serving}/invocations", json=ask, headers=headers, timeout=60).json()[
+        "predictions"
+    ]
+    assert known["error"] is None
+    assert known["version"] == "1"
+    assert 0 < known["probability"] < 1
+    assert "not in the online store" in unknown["error"]
+
+
+FIRST_PERSON = """
+import glob, pyarrow.parquet as pq
+print(pq.read_table(sorted(glob.glob("/lake/census/*.parquet"))[-1], columns=["person_id"])["person_id"][0].as_py())
+"""

@@ -1,0 +1,50 @@
+"""With STACK_EXECUTOR=CeleryExecutor tasks run in workers, as many as wanted, that know no database of Airflow's."""
+
+import os
+
+import pytest
+
+from tests.stack.conftest import DAGS, compose, until
+
+PUBLISHING, TRAINING = DAGS
+CELERY = {**os.environ, "STACK_EXECUTOR": "CeleryExecutor"}
+
+
+@pytest.fixture(scope="module")
+def workers(trained, admin):
+    """Switch to two workers, and back."""
+    profile = ("--profile", "celery")
+    compose(*profile, "up", "--wait", "--detach", "--scale", "worker=2", env=CELERY)
+    until("Airflow", admin.healthy)
+    admin.login()
+    names = compose(*profile, "ps", "worker", "--format", "{{.ID}}", env=CELERY).stdout.split()
+    yield names
+    compose(*profile, "rm", "--stop", "--force", "worker", "broker", env=CELERY)
+    compose("up", "--wait", "--detach")
+
+
+def test_tasks_run_in_the_workers(workers, admin):
+    assert len(workers) == 2
+    run = admin.trigger(PUBLISHING, force=True)
+    assert admin.ended(PUBLISHING, run) == "success", admin.states(PUBLISHING, run)
+    followed = until("the training", lambda: admin.started_by(TRAINING, run))
+    assert admin.ended(TRAINING, followed) == "success", admin.states(TRAINING, followed)
+    hosts = {task["hostname"] for task in admin.tasks(PUBLISHING, run) + admin.tasks(TRAINING, followed)} - {""}
+    assert hosts <= {name[:12] for name in workers}
+
+
+def test_a_worker_does_not_know_airflows_database(workers, secrets):
+    shown = compose("--profile", "celery", "exec", "-T", "worker", "env", env=CELERY).stdout
+    for name in ("STACK_AIRFLOW_DB_PASSWORD", "STACK_FERNET_KEY", "STACK_API_SECRET_KEY", "STACK_POSTGRES_PASSWORD"):
+        assert secrets[name] not in shown
+
+
+def test_a_worker_that_is_killed_during_a_run_loses_nothing(workers, admin):
+    run = admin.trigger(PUBLISHING, force=True)
+    until("its first task", lambda: "success" in admin.states(PUBLISHING, run).values())
+    compose("--profile", "celery", "kill", "worker", env=CELERY)
+    compose("--profile", "celery", "up", "--wait", "--detach", "--scale", "worker=2", env=CELERY)
+    state = admin.ended(PUBLISHING, run, seconds=600)
+    if state == "failed":
+        run = admin.trigger(PUBLISHING, force=True)
+        assert admin.ended(PUBLISHING, run) == "success"
