@@ -39,6 +39,7 @@ def measure() -> int:
     """Measure and print everything; return the exit code."""
     import cross_validation
     import materialization
+    import online_reads
     import orchestration
     import publishing
     import serving
@@ -53,6 +54,7 @@ def measure() -> int:
         publishing.run(Settings(), batch)
         materialization.run(Settings())
         serving.run()
+        online_reads.run()
         cross_validation.run(path)
         console.print(f"after: {machine()}; figures in {RESULTS.relative_to(ROOT)}/")
     except KeyboardInterrupt:
