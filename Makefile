@@ -43,10 +43,12 @@ unit: .venv/.dev .venv/.bqemulator/.installed
 
 e2e: .venv/.dev .venv/.bqemulator/.installed
 	$(WITH_ENV) pytest tests/e2e --ignore tests/e2e/test_restarts.py
+	$(WITH_ENV) pytest -m 'not sweep' tests/integration
 
 faults: .venv/.dev ## Kill each step at many more points, Airflow's programs and a whole demo. 5 minutes, so not in `test`.
 	$(WITH_ENV) pytest -n 2 -m sweep tests/unit tests/faults
 	$(WITH_ENV) pytest tests/e2e/test_restarts.py
+	$(WITH_ENV) pytest -m sweep tests/integration
 
 bench: .venv/.dev ## Measure what it costs: orchestration, cross-validation, clean and publish, materialization. 5-12 minutes. SCALE=10 or 100: more persons.
 	@PYTHONPATH=. .venv/bin/python tests/benchmarks

@@ -49,6 +49,8 @@ _default MLFLOW_HOST 127.0.0.1
 _default MLFLOW_PORT 5000
 _default MLFLOW_WORKERS 1
 _default MLFLOW_DISABLE_TELEMETRY true
+# Its server else keeps eight more processes for jobs of language models.
+_default MLFLOW_SERVER_ENABLE_JOB_EXECUTION false
 # Else a client tries an unreachable server for minutes; Airflow tries the whole task again.
 _default MLFLOW_HTTP_REQUEST_MAX_RETRIES 2
 _default MLFLOW_HTTP_REQUEST_TIMEOUT 30
@@ -80,6 +82,11 @@ _default AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL 10
 _default AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL 30
 _default AIRFLOW__USAGE_DATA_COLLECTION__ENABLED False
 _default DO_NOT_TRACK 1
+# Lineage is told where AIRFLOW__OPENLINEAGE__TRANSPORT says; these say how. The tasks' own inlets and outlets count, and
+# not the files in which Airflow keeps what they return; no task waits for a receiver that does not answer.
+_default AIRFLOW__OPENLINEAGE__NAMESPACE census
+_default AIRFLOW__OPENLINEAGE__EMISSION_POLICY '[{"scope": {}, "controls": {"hook_lineage": false}}]'
+_default AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD True
 
 mkdir -p "$DATA_LAKE/census" "$VAR_DIR/feast" "$VAR_DIR/mlflow" "$VAR_DIR/xcom" "$AIRFLOW_HOME" 2>/dev/null || echo "$VAR_DIR cannot be written: set VAR_DIR" >&2
 unset _root _name _value _dataset

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from airflow.sdk import Asset, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowSkipException
 
-from notices import notifier
+from notices import begin, notifier
 
 CENSUS_FEATURES = Asset("census_features", uri="feast://census/census", group="features")
 
@@ -49,6 +49,7 @@ def task_defaults(owner: str) -> dict[str, Any]:
         "max_retry_delay": timedelta(minutes=5),
         "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=never_again, action=RetryAction.FAIL)]),
         "execution_timeout": timedelta(minutes=30),
+        "on_execute_callback": begin,
         "on_failure_callback": notifier(),
         "on_skipped_callback": notifier(),
     }

@@ -1,10 +1,20 @@
-"""How the DAGs give notice of tasks that failed or were skipped."""
+"""What each task's log begins with, and how the DAGs give notice of tasks that failed or were skipped."""
 
 import json
+import logging
 import os
 from importlib import import_module
 
 from airflow.sdk import BaseNotifier, Context
+
+log = logging.getLogger(__name__)
+
+
+def begin(context: Context) -> None:
+    """Say which run this is and what the task was given: a batch, a snapshot, an MLflow run, a version."""
+    task, call = context["ti"], context["task"]
+    given = [*getattr(call, "op_args", []), *getattr(call, "op_kwargs", {}).values()]
+    log.info("RUN %s %s %s: given %s", task.dag_id, task.run_id, task.task_id, given)
 
 
 class LogNotifier(BaseNotifier):

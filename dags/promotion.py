@@ -30,9 +30,10 @@ def rules(context: dict[str, Any]) -> dict[str, Any]:
     return {**{name: context["params"][name] for name in names}, "force": forced(context)}
 
 
-def promoted(decision: dict[str, Any]) -> str:
-    """Return why the alias moved, or end the task as skipped: the champion's Asset then has no event."""
-    return str(decision["reason"]) if decision["promote"] else skip(decision["reason"])
+def promoted(decision: dict[str, Any], version: str, event: Any) -> str:
+    """Return why the alias moved to the version, or end the task as skipped: the champion's Asset then has no event."""
+    event.extra = {"version": version} if decision["promote"] else skip(decision["reason"])
+    return str(decision["reason"])
 
 
 def ask_first(promotion: XComArg, decision: XComArg, version: XComArg) -> None:

@@ -4,6 +4,7 @@ from airflow.sdk import Param, dag, task
 
 from assets import CENSUS_FEATURES, cron, dag_options, imported_late, skip
 from data_engineering.settings import Settings
+from lineage import SNAPSHOTS, STAGING, dataset, emitted, read_source
 
 SETTINGS = Settings()
 steps = imported_late("data_engineering.steps")
@@ -18,7 +19,7 @@ RUN_TYPES = ["manual", "scheduled", "asset_materialization"]  # all but backfill
 def publish_features():
     """Publish US Census features into Feast, then tell the models. No backfill: the source keeps no history."""
 
-    @task
+    @task(pre_execute=read_source, outlets=[STAGING])
     def extract(run_id=None, params=None):
         """Read the source once into an immutable raw snapshot with a manifest."""
         return steps().extract(SETTINGS, run_id, params["source"])
@@ -33,18 +34,17 @@ def publish_features():
         """Hold the clean table against the contract; a breach stops the run before anything is published."""
         return steps().validate(SETTINGS, batch)
 
-    @task
+    @task(inlets=[STAGING], outlets=[SNAPSHOTS])
     def publish(batch, params=None):
         """Commit a snapshot to the offline store; skipped if the content equals the last verified one's."""
-        snapshot_id = steps().publish(SETTINGS, batch, force=params["force"])
-        return snapshot_id or skip("unchanged since the last verified snapshot")
+        return steps().publish(SETTINGS, batch, force=params["force"]) or skip("unchanged since the last verified one")
 
-    @task
+    @task(inlets=[SNAPSHOTS], outlets=[dataset(CENSUS_FEATURES)])
     def materialize(snapshot_id):
         """Write the snapshot into the online store."""
         return steps().materialize(SETTINGS, snapshot_id)
 
-    @task(outlets=[CENSUS_FEATURES])
+    @task(inlets=[SNAPSHOTS], outlets=emitted(CENSUS_FEATURES))
     def verify(snapshot_id, outlet_events=None, params=None):
         """Compare persons online and offline, mark the snapshot verified and tell the models."""
         outlet_events[CENSUS_FEATURES].extra = steps().verify(SETTINGS, snapshot_id) | {"force": params["force"]}

@@ -3,6 +3,7 @@
 from airflow.sdk import AssetAny, dag, task
 
 from assets import CENSUS_FEATURES, champion_asset, dag_options, imported_late, skip
+from lineage import dataset, predictions
 from training.models import MODELS
 from training.settings import Settings
 
@@ -21,7 +22,8 @@ def score_people():
         return done["path"] if "path" in done else skip(done["skipped"])
 
     for model in MODELS:
-        score.override(task_id=f"score_{model}")(model)
+        read = [dataset(CENSUS_FEATURES), dataset(champion_asset(model))]
+        score.override(task_id=f"score_{model}", inlets=read, outlets=[predictions(model)])(model)
 
 
 score_people()

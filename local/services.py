@@ -102,6 +102,8 @@ class Services:
                 with suppress(psutil.NoSuchProcess):  # it may end between our look and our kill
                     process.kill()
             _, alive = psutil.wait_procs(alive, timeout=1)
+        for program in self.programs.values():
+            program.poll()  # so that it knows of its end, which others have waited for
         self.programs.clear()
 
     def _tail(self, name: str) -> str:

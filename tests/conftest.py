@@ -10,6 +10,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests of training run on a tracking server, whose models and experiments they remove."""
+    parser.addoption("--mlflow-server", help="address of the server; its login is the environment's")
+    parser.addoption("--mlflow-artifacts", help="folder in which the server keeps artifacts")
+
+
 def _environment(var: Path, **settings: str) -> dict[str, str]:
     """Return what a shell has after `. ./env.sh` with VAR_DIR and `settings`, and nothing of this process's own."""
     given = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}

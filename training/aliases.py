@@ -13,7 +13,7 @@ from training.errors import TrainingError
 CHAMPION = "champion"
 NOWHERE = "none"
 RECORD = "champion.move."
-DEAD_AFTER = 2.0  # seconds; a move takes milliseconds
+DEAD_AFTER = 10.0  # seconds; a record of a move at work stands for two calls, seconds at most on a busy server
 
 
 class Move(BaseModel):
@@ -56,20 +56,20 @@ def move(  # noqa: PLR0913  who, why and from where are no options
     """Point the alias to `version`, in one last call, if it points to `expected`; if it is there already, do nothing.
 
     MLflow has no call that compares and sets. So each move first writes a record, and then reads: of two at once at
-    least one sees the other's record, withdraws its own and looks again a moment later. A record that stays for
-    `DEAD_AFTER` without a move is of a process that was killed. Only one that stands still for so long can overwrite
-    another's move, or a hand.
+    least one sees the other's record, withdraws its own and looks again a moment later. So a record that we see stand
+    for `DEAD_AFTER` is of a process that was killed, however long we ourselves have tried. Only one that stands still
+    for so long can overwrite another's move, or a hand.
 
     Raises:
         TrainingError: the alias points elsewhere.
     """
-    patience = time.monotonic() + DEAD_AFTER
+    seen: dict[datetime | None, float] = {}
     while not moved(client, model, version, expected=expected):
         key = _write(client, model, Move(old=expected, new=version, by=by, why=why))
         registered = client.get_registered_model(model)
-        if _points_to(registered) == expected and (
-            not _rivals(registered, expected, version) or time.monotonic() > patience
-        ):
+        now = time.monotonic()
+        seen = {rival.at: seen.get(rival.at, now) for rival in _rivals(registered, expected, version)}
+        if _points_to(registered) == expected and all(now - since > DEAD_AFTER for since in seen.values()):
             client.set_registered_model_alias(model, CHAMPION, version)
             return
         client.delete_registered_model_tag(model, key)

@@ -32,6 +32,7 @@ from training.settings import Settings
 from training.slices import slices
 
 log = logging.getLogger(__name__)
+FOLLOWS = "MLflow run %s, snapshot %s"
 
 
 def training_set(
@@ -43,7 +44,9 @@ def training_set(
         table = datasets.pull(entry, store, _instant(as_of) if as_of else None, settings.holdout_share)
     dataset, path = datasets.parse(entry, table), datasets.save(table, settings.workspace / model)
     tags = {"pipeline_run": run, "asset.event": event, **lineage.tags(settings, entry, store, dataset)}
-    return {"path": str(path), "run_id": tracking.start(client, settings, entry, dataset, tags)}
+    run_id = tracking.start(client, settings, entry, dataset, tags)
+    log.info(FOLLOWS, run_id, dataset.snapshot_id)
+    return {"path": str(path), "run_id": run_id}
 
 
 def _instant(as_of: str) -> datetime:
@@ -58,6 +61,7 @@ def cross_validate(settings: Settings, model: str, path: str, run_id: str) -> st
     entry, client = MODELS[model], tracking.connect(settings)
     with tracking.resumed(client, run_id):
         dataset = datasets.load(entry, path)
+        log.info(FOLLOWS, run_id, dataset.snapshot_id)
         pipeline = evaluate.recipe(entry, dataset)
         scores = evaluate.cross_validate(pipeline, dataset, settings.threads)
         ours, recipe = scores.accuracy.tolist(), registry.recipe_digest(pipeline)
@@ -97,6 +101,7 @@ def gate(settings: Settings, run_id: str, rules: dict[str, Any]) -> dict[str, An
     """Return the decision under `rules` and the settings; leave both in the run, with its tags and note."""
     client = tracking.connect(settings)
     tags = client.get_run(run_id).data.tags
+    log.info(FOLLOWS, run_id, tags["snapshot_id"])
     judged_by = Rules(alpha=settings.alpha, margin=settings.margin, **rules)
     evaluation = tracking.load(run_id, Evaluation, tags["evaluation.sha256"])
     decision = decide(evaluation, judged_by)
@@ -125,6 +130,7 @@ def fit(settings: Settings, model: str, path: str, run_id: str) -> str:
     entry, client = MODELS[model], tracking.connect(settings)
     with tracking.resumed(client, run_id):
         dataset = datasets.load(entry, path)
+        log.info(FOLLOWS, run_id, dataset.snapshot_id)
         fitted = evaluate.fit(evaluate.recipe(entry, dataset), dataset, settings.threads)
         client.log_figure(run_id, reports.importance(fitted), "importance.png")
         if held_out := dataset.held_out:
@@ -139,14 +145,18 @@ def register(settings: Settings, model: str, run_id: str, model_id: str) -> str:
     with tracking.resumed(client, run_id):
         registry.check_signature(entry, store, model_id)
         # Before the version is there, so that no version is ever there without its snapshot.
-        upkeep.pin(store, entry, client.get_run(run_id).data.tags["snapshot_id"])
+        snapshot_id = client.get_run(run_id).data.tags["snapshot_id"]
+        log.info(FOLLOWS, run_id, snapshot_id)
+        upkeep.pin(store, entry, snapshot_id)
         return registry.register(client, entry, run_id, model_id)
 
 
 def promote(settings: Settings, model: str, version: str) -> dict[str, Any]:
     """Point alias `champion` to the version if its decision says so; return the decision."""
     entry, client = MODELS[model], tracking.connect(settings)
-    run_id = client.get_model_version(entry.name, version).run_id
+    found = client.get_model_version(entry.name, version)
+    run_id = found.run_id
+    log.info(FOLLOWS, run_id, found.tags.get("snapshot_id"))
     with tracking.resumed(client, run_id):
         decision = registry.promote(client, entry, version)
         if decision.promote:
@@ -162,6 +172,7 @@ def report(settings: Settings, model: str, path: str, run_id: str, version: str 
     """Leave the report and the model card in the run, and link them from its version, if the gate let it have one."""
     entry, client = MODELS[model], tracking.connect(settings)
     dataset = datasets.load(entry, path)
+    log.info(FOLLOWS, run_id, dataset.snapshot_id)
     grouped = evaluate.cross_validate_grouped(evaluate.recipe(entry, dataset), dataset, settings.threads)
     tracking.log_figures(client, run_id, {"grouped_accuracy": grouped.mean})
     run = client.get_run(run_id)

@@ -21,7 +21,7 @@ def test_unchanged_content_is_skipped_visibly_and_starts_no_training(up, finishe
         ["publish", "materialize", "verify"], "skipped"
     )
     log = str(up.log(PUBLISH, run, "publish"))
-    assert "unchanged since the last verified snapshot" in log
+    assert "unchanged since the last verified one" in log
     assert "NOTICE publish_features" in log
     assert up.call("GET", f"/dags/{TRAIN}/dagRuns")["total_entries"] == before
 

@@ -1,9 +1,7 @@
 """A small feature store that both areas' tests share: Feast applied, and one verified snapshot of 300 census rows."""
 
 import gzip
-import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from data_engineering.settings import BUNDLED_SOURCE, Settings
+from tests.applying import feast_apply
 
 if TYPE_CHECKING:
     from feast import FeatureStore
-
-REPO = Path(__file__).parents[2] / "feature_repo"
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def applied(tmp_path_factory: pytest.TempPathFactory, environment_of: Callable[.
     var = tmp_path_factory.mktemp("store") / "var"
     with pytest.MonkeyPatch.context() as patch:
         _enter(patch, environment_of(var))
-        _feast_apply(patch)
+        feast_apply()
     return var
 
 
@@ -91,25 +88,10 @@ def _enter(patch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
         patch.setenv(name, value)
 
 
-@pytest.fixture
-def feast_apply(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+@pytest.fixture(name="feast_apply")
+def _feast_apply(publisher: Publisher) -> Callable[[], None]:
     """Return the call that does `feast apply` on the folder of this test."""
-    return lambda: _feast_apply(monkeypatch)
-
-
-def _feast_apply(patch: pytest.MonkeyPatch) -> None:
-    """Do what the program does; it leaves the working folder and the module `census` behind."""
-    from feast.repo_config import load_repo_config
-    from feast.repo_operations import apply_total
-
-    patch.syspath_prepend(REPO)
-    patch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
-    before = Path.cwd()
-    try:
-        apply_total(load_repo_config(REPO, Path(os.environ["FEAST_FS_YAML_FILE_PATH"])), REPO, False)
-    finally:
-        os.chdir(before)
-        sys.modules.pop("census", None)
+    return feast_apply
 
 
 def _published(settings: Settings, lines: list[str]) -> str:

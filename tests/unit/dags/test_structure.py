@@ -98,10 +98,10 @@ def test_training_runs_when_features_were_published(bag: Any):
     features = Asset("census_features", uri="feast://census/census", group="features")
     assert all(bag.dags[name].schedule == features for name in TRAININGS)
     outlets = {
-        (dag.dag_id, task.task_id): [asset.uri for asset in task.outlets]
+        (dag.dag_id, task.task_id): assets
         for dag in bag.dags.values()
         for task in dag.tasks
-        if task.outlets
+        if (assets := [outlet.uri for outlet in task.outlets if isinstance(outlet, Asset)])
     }
     assert outlets == {
         ("publish_features", "verify"): ["feast://census/census"],
@@ -267,6 +267,68 @@ def test_the_areas_meet_in_the_feature_store_alone(area: str, not_to_import: set
     assert files
     found = {path.name: imports(path) & not_to_import for path in files}
     assert {name: names for name, names in found.items() if names} == {}
+
+
+def flow(bag: Any, dag: str) -> dict[str, tuple[list[str], list[str]]]:
+    """Return the datasets that each task of a DAG says it reads and writes, by their last two names."""
+
+    def names(places: list[Any]) -> list[str]:
+        return ["/".join(place.url.split("/")[-2:]) for place in places if hasattr(place, "url")]
+
+    tasks = {task.task_id: (names(task.inlets), names(task.outlets)) for task in bag.dags[dag].tasks}
+    return {task: sides for task, sides in tasks.items() if sides != ([], [])}
+
+
+def test_tasks_say_what_they_read_and_write_for_lineage(bag: Any):
+    staging, snapshots, features = "lake/staging", "lake/census", "census/census"
+    assert flow(bag, "publish_features") == {
+        "extract": ([], [staging]),  # its source is the run's
+        "publish": ([staging], [snapshots]),
+        "materialize": ([snapshots], [features]),
+        "verify": ([snapshots], [features]),
+    }
+    sets, model, champion = "training/high_income", "/high_income", "high_income/champion"
+    assert flow(bag, "train_high_income") == {
+        "training_set": ([features], [sets]),
+        "cross_validate": ([sets], []),
+        "fit": ([sets], []),
+        "register": ([sets], [model]),
+        "promote": ([model], [champion]),
+    }
+    assert flow(bag, "score_people")["score_high_income"] == ([features, champion], ["predictions/high_income"])
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        (None, "file:///srv/census.csv"),
+        ("/data/more.csv", "file:///data/more.csv"),
+        ("https://example.com/a.csv", "https://example.com/a.csv"),
+    ],
+)
+def test_the_source_of_lineage_is_the_runs_own(bag: Any, monkeypatch: pytest.MonkeyPatch, given: str | None, url: str):
+    import lineage
+    from data_engineering.settings import Settings
+
+    monkeypatch.setattr(lineage, "DATA", Settings(source="/srv/census.csv"))
+    task = deepcopy(bag.dags["publish_features"].get_task("extract"))
+    lineage.read_source({"task": task, "params": {"source": given}})
+    assert [source.url for source in task.inlets] == [url]
+
+
+def test_each_tasks_log_begins_with_its_run_and_what_it_was_given(dag: Any, notices: ModuleType, caplog: Any):
+    class Instance:
+        dag_id, run_id, task_id = "publish_features", "manual__1", "materialize"
+
+    class Call:
+        op_args, op_kwargs = ["20260101T000000.000000Z-0123"], {"force": True}
+
+    with caplog.at_level("INFO"):
+        notices.begin({"ti": Instance(), "task": Call()})
+    assert caplog.messages == [
+        "RUN publish_features manual__1 materialize: given ['20260101T000000.000000Z-0123', True]"
+    ]
+    assert all(task.on_execute_callback == [notices.begin] for task in dag.tasks)
 
 
 def test_notice_is_given_in_the_log_by_default(notices: ModuleType, monkeypatch: pytest.MonkeyPatch):

@@ -42,15 +42,39 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def settings_below(empty_mlflow: Path) -> Callable[[Path], Settings]:
+def empty_registry(request: pytest.FixtureRequest) -> Callable[[Path], tuple[str, Path]]:
+    """Return the call that gives an MLflow with nothing in it, its address and its artifacts' folder.
+
+    It is a database below the folder that is asked for, or the server that the tests are to run on.
+    """
+    if not (server := request.config.getoption("mlflow_server")):
+        empty = request.getfixturevalue("empty_mlflow")
+        return lambda folder: (f"sqlite:///{shutil.copy(empty, folder / 'mlflow.db')}", folder / "artifacts")
+
+    def emptied(folder: Path) -> tuple[str, Path]:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(server)
+        for model in client.search_registered_models():
+            client.delete_registered_model(model.name)
+        for experiment in client.search_experiments(filter_string="name != 'Default'"):
+            client.rename_experiment(experiment.experiment_id, f"removed {experiment.experiment_id}")
+            client.delete_experiment(experiment.experiment_id)
+        return server, Path(request.config.getoption("mlflow_artifacts"))
+
+    return emptied
+
+
+@pytest.fixture(scope="session")
+def settings_below(empty_registry: Callable[[Path], tuple[str, Path]]) -> Callable[[Path], Settings]:
     """Return the call that gives training its settings on an MLflow below a folder."""
 
     def settings(folder: Path) -> Settings:
-        shutil.copy(empty_mlflow, folder / "mlflow.db")
+        uri, artifacts = empty_registry(folder)
         return Settings(
-            tracking_uri=f"sqlite:///{folder}/mlflow.db",
+            tracking_uri=uri,
             workspace=folder / "training",
-            artifacts=folder / "artifacts",
+            artifacts=artifacts,
             predictions=folder / "predictions",
             min_accuracy=0.7,
             threads=1,

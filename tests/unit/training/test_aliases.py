@@ -2,6 +2,7 @@
 
 import multiprocessing
 import re
+import time
 from multiprocessing.synchronize import Barrier
 
 import pytest
@@ -19,7 +20,7 @@ def client(settings) -> MlflowClient:
     client = tracking.connect(settings)
     client.create_registered_model(MODEL)
     for _ in range(4):
-        client.create_model_version(MODEL, "file:///nowhere")
+        client.create_model_version(MODEL, "s3://nowhere/model")
     return client
 
 
@@ -93,7 +94,8 @@ def test_an_alias_that_moves_while_the_record_is_written_is_left_there(client: M
     assert (aliases.champion(client, MODEL), recorded(client)) == ("4", [])
 
 
-def test_a_move_that_was_killed_is_told_as_such_and_hinders_nobody(client: MlflowClient):
+def test_a_move_that_was_killed_is_told_as_such_and_hinders_nobody(client: MlflowClient, monkeypatch):
+    monkeypatch.setattr(aliases, "DEAD_AFTER", 0.5)
     move(client, "1", "none")
     killed_before_the_last_call(client, "2", "1")
     assert told(client) == [("none", "1", "test", True), ("1", "2", "killed", False)]
@@ -106,6 +108,25 @@ def test_a_move_that_was_killed_is_told_as_such_and_hinders_nobody(client: Mlflo
         ("2", "4", "killed", False),
         ("2", "3", "test", True),
     ]
+
+
+def test_a_rival_at_work_is_not_taken_for_a_killed_one_however_long_it_tries(client: MlflowClient, monkeypatch):
+    monkeypatch.setattr(aliases, "DEAD_AFTER", 0.2)
+    move(client, "1", "none")
+    gives_up, rival, its_records = time.monotonic() + 1, MlflowClient(client.tracking_uri), []
+
+    def beside_the_rival(*tag: str) -> None:
+        """Let the rival withdraw its record and write another, as one does that tries again, whenever we write ours."""
+        MlflowClient.set_registered_model_tag(client, *tag)
+        while its_records:
+            rival.delete_registered_model_tag(MODEL, its_records.pop())
+        if time.monotonic() < gives_up:
+            its_records.append(aliases._write(rival, MODEL, aliases.Move(old="1", new="3", by="rival", why="it is")))
+
+    client.set_registered_model_tag = beside_the_rival
+    move(client, "2", "1")
+    assert time.monotonic() >= gives_up
+    assert aliases.champion(client, MODEL) == "2"
 
 
 def test_a_place_may_be_left_for_another_each_time(client: MlflowClient):

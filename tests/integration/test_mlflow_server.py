@@ -1,0 +1,37 @@
+"""MLflow's server on PostgreSQL, with logins; its registry is emptied here, so before any DAG has run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+ROOT = Path(__file__).parents[2]
+REGISTRY_TESTS = ["tests/unit/training/test_aliases.py"]
+MORE_REGISTRY_TESTS = ["tests/unit/training/test_register.py", "tests/unit/training/test_rollback.py"]
+
+
+def on_server(stack, uri: str, files: list[str]) -> None:
+    options = ["-q", "-m", "", "--mlflow-server", uri, "--mlflow-artifacts", str(stack.artifacts)]
+    command = [sys.executable, "-m", "pytest", *options, *files]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_an_alias_moves_once_on_the_server_too(stack, mlflow_server):
+    on_server(stack, mlflow_server, REGISTRY_TESTS)
+
+
+@pytest.mark.sweep
+def test_registration_promotion_and_rollback_go_the_same_way_on_the_server(stack, mlflow_server):
+    on_server(stack, mlflow_server, MORE_REGISTRY_TESTS)
+
+
+def test_mlflow_asks_for_a_login_and_counts_requests(mlflow_server, stack):
+    login = stack.environment["MLFLOW_TRACKING_USERNAME"], stack.environment["MLFLOW_TRACKING_PASSWORD"]
+    for page in ("api/2.0/mlflow/experiments/search?max_results=1", "metrics"):
+        assert requests.get(f"{mlflow_server}/{page}", timeout=30).status_code == 401
+    found = requests.get(f"{mlflow_server}/metrics", auth=login, timeout=30)
+    assert "mlflow_http_request_total" in found.text
