@@ -208,7 +208,7 @@ def test_a_lost_online_store_is_filled_anew_from_the_newest_verified_snapshot(pu
     said = f"the online store holds the 300 persons of snapshot {publisher.first}\n"
     assert capsys.readouterr().out.endswith(said)
     assert ages_online(publisher, persons) == before
-    assert online_rows.persons(publisher.store) == set(persons)
+    assert persons_online(publisher) == set(persons)
 
 
 def test_without_a_verified_snapshot_there_is_nothing_to_fill_the_online_store_from(publisher):
