@@ -17,6 +17,7 @@ from feast import FeatureStore
 from feast.types import PrimitiveFeastType
 
 from training import features
+from training.encoded import as_served
 from training.errors import TrainingError
 from training.features import KEY, SLICES, SNAPSHOT
 from training.files import committed
@@ -46,6 +47,11 @@ class TrainingSet:
     lineage: dict[str, str]
     holdout_share: float = 0.0
     held_out: "TrainingSet | None" = None
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """Return the inputs as the store gives them, which is how a registered model takes them: texts as strings."""
+        return as_served(self.inputs)
 
     def only(self, columns: list[str]) -> "TrainingSet":
         """Return the training set with these inputs alone, in this order."""

@@ -52,7 +52,7 @@ def bare(_: Inputs) -> Ready:
         SELECT spine.person_id, {", ".join(f"rows.{name}" for name in names)} FROM spine ASOF LEFT JOIN rows
         ON spine.person_id = rows.person_id AND spine.event_timestamp >= rows.event_timestamp ORDER BY 1"""
     connection = duckdb.connect()
-    return lambda: connection.execute(sql).to_arrow_table(), digest_of
+    return lambda: connection.sql(sql).to_arrow_table(), digest_of
 
 
 def stock(_: Inputs) -> Ready:

@@ -31,17 +31,19 @@ def test_a_training_set_is_the_snapshot_that_was_published(publisher):
     found = training_set(publisher)
     published = pd.read_parquet(publisher.settings.lake / "census" / f"{publisher.first}.parquet")
     published = published.sort_values("person_id", ignore_index=True)
-    pd.testing.assert_frame_equal(found.inputs, published[found.inputs.columns], check_dtype=False)
+    pd.testing.assert_frame_equal(found.rows, published[found.inputs.columns], check_dtype=False)
     assert list(found.label) == list(published["marital_status"] == "Never-married")
     assert 0.2 < found.label.mean() < 0.5
     assert found.snapshot_id == publisher.first
 
 
-def test_inputs_are_the_inference_services_columns_and_texts_its_strings(publisher):
+def test_inputs_are_the_inference_services_columns_and_categories_its_strings(publisher):
     found = training_set(publisher)
     (projection,) = publisher.store.get_feature_service("never_married").feature_view_projections
     assert sorted(found.inputs.columns) == sorted(feature.name for feature in projection.features)
-    assert set(found.text_columns) == set(found.inputs.select_dtypes(object).columns)
+    assert set(found.text_columns) == set(found.inputs.select_dtypes("category").columns)
+    assert set(found.text_columns) == set(found.rows.select_dtypes(object).columns)
+    assert all(found.inputs[name].cat.categories.is_monotonic_increasing for name in found.text_columns)
     assert found.label.dtype == bool
 
 
@@ -146,6 +148,15 @@ def test_the_digest_tells_an_empty_text_from_none_and_a_comma_from_a_border():
     assert datasets.digest_of(pa.table({"a": ["x,y"], "b": ["z"]})) != datasets.digest_of(
         pa.table({"a": ["x"], "b": ["y,z"]})
     )
+
+
+def test_the_digest_does_not_depend_on_how_texts_are_held():
+    plain = pa.table({"person_id": ["b", "a", "c"], "sex": ["Male", "Female", "Male"], "age": [1, 2, 3]})
+    coded = features.with_codes(plain)
+    assert pa.types.is_dictionary(coded["sex"].type)
+    assert pa.types.is_string(coded["person_id"].type)
+    assert datasets.digest_of(coded) == datasets.digest_of(plain)
+    assert datasets.digest_of(coded) != datasets.digest_of(plain.set_column(1, "sex", [["Male", "Female", "Female"]]))
 
 
 def test_the_digest_does_not_depend_on_chunks():

@@ -66,7 +66,7 @@ def test_a_row_is_the_same_offline_online_and_in_the_model(champion, loaded, rec
         "received": received,
         "online": online.to_df()[list(offline.columns)],
         "offline": offline.reset_index(drop=True),
-        "fitted on": champion.dataset.inputs,
+        "fitted on": champion.dataset.rows,
     }
     for name, found in rows.items():
         pd.testing.assert_frame_equal(found[received.columns], received, check_exact=True, obj=name)

@@ -143,17 +143,17 @@ def check_the_model_answers_as_the_pipeline_does(chain: Trained, publisher) -> N
     data = datasets.load(never_married, chain.path)
     fitted = evaluate.fit(evaluate.recipe(never_married, data), data)
     model = mlflow.pyfunc.load_model(f"models:/{MODEL}@champion")
-    answer = model.predict(data.inputs)
+    answer = model.predict(data.rows)
     wanted = fitted.predict_proba(data.inputs)[:, 1]
     assert answer["probability"].tolist() == wanted.tolist()
     assert answer["prediction"].tolist() == fitted.predict(data.inputs).tolist()
     assert 0 < answer["prediction"].mean() < 1
-    pd.testing.assert_frame_equal(model.predict(data.inputs.iloc[[7]]), answer.iloc[[7]])
+    pd.testing.assert_frame_equal(model.predict(data.rows.iloc[[7]]), answer.iloc[[7]])
     (projection,) = publisher.store.get_feature_service(MODEL).feature_view_projections
     assert model.metadata.get_input_schema().input_names() == list(data.inputs.columns)
     assert set(data.inputs.columns) == {feature.name for feature in projection.features}
     with pytest.raises(MlflowException, match=r"missing inputs \['age'\]"):
-        model.predict(data.inputs.drop(columns="age"))
+        model.predict(data.rows.drop(columns="age"))
 
 
 def check_the_model_has_no_pickle(chain: Trained) -> None:
