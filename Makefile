@@ -28,7 +28,7 @@ shell: .venv/.runtime ## Open a shell in which `feast`, `airflow`, `mlflow` and 
 	@$(WITH_ENV) exec "$${SHELL:-/bin/sh}"
 
 test: lint types ## Lint, types, unit and structure tests, and beside them end to end under the real scheduler.
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line unit e2e
+	@$(MAKE) --no-print-directory --jobs 2 unit e2e
 
 lint: .venv/.dev
 	.venv/bin/ruff check .
@@ -42,12 +42,12 @@ unit: .venv/.dev .venv/.bqemulator/.installed
 	$(WITH_ENV) pytest -n 2 --dist loadfile -m 'not sweep' tests/unit tests/faults
 
 e2e: .venv/.dev .venv/.bqemulator/.installed
-	$(WITH_ENV) pytest tests/e2e --ignore tests/e2e/test_restarts.py
+	$(WITH_ENV) pytest -m 'not sweep' tests/e2e
 	$(WITH_ENV) pytest -m 'not sweep' tests/integration
 
-faults: .venv/.dev ## Kill each step at many more points, Airflow's programs and a whole demo. 5 minutes, so not in `test`.
+faults: .venv/.dev .venv/.bqemulator/.installed ## Kill each step at many more points, Airflow's programs and a whole demo. 5 minutes, so not in `test`.
 	$(WITH_ENV) pytest -n 2 -m sweep tests/unit tests/faults
-	$(WITH_ENV) pytest tests/e2e/test_restarts.py
+	$(WITH_ENV) pytest -m sweep tests/e2e
 	$(WITH_ENV) pytest -m sweep tests/integration
 
 bench: .venv/.dev ## Measure what it costs: orchestration, cross-validation, clean and publish, materialization. 5-12 minutes. SCALE=10 or 100: more persons.

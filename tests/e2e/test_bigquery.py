@@ -11,6 +11,8 @@ from tests.bigquery.demo import cloud
 from tests.e2e.conftest import ROOT, SHORT_WAITS, leftovers
 from tests.ports import free_ports
 
+pytestmark = pytest.mark.sweep  # a whole demo on an emulator: minutes
+
 
 @pytest.fixture(scope="module")
 def in_bigquery(first_demo, environment_of, tmp_path_factory):

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.sweep
 
 
 @pytest.fixture(scope="module")
