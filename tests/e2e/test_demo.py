@@ -8,6 +8,7 @@ from feast import FeatureStore
 from mlflow import MlflowClient
 
 from training import dataset as datasets
+from training.encoded import as_served
 from training.models import never_married
 from training.workbench import training_set
 
@@ -91,7 +92,7 @@ def test_a_thousand_persons_are_the_same_offline_online_and_in_the_model(first_d
     answer = champion.pipeline.predict_proba
     monkeypatch.setattr(champion.pipeline, "predict_proba", lambda rows: received.append(rows) or answer(rows))
     answers = by_person.predict(asked)
-    offline = sample.select(champion.columns).to_pandas()
+    offline = as_served(sample.select(champion.columns).to_pandas())
     online = store.get_online_features(store.get_feature_service("never_married"), asked.to_dict("records")).to_df()
     for found in (online[champion.columns], received[0].reset_index(drop=True)):
         pd.testing.assert_frame_equal(found, offline, check_exact=True)
