@@ -13,6 +13,7 @@ from data_engineering.errors import DataError
 from data_engineering.lake import instant_of, snapshot_path
 from data_engineering.materialize import VerifiedSnapshot
 from data_engineering.schema import FEATURES
+from data_engineering.warehouse import opened
 
 COLUMNS = [*FEATURES, "age_bin", "snapshot_id"]
 
@@ -115,14 +116,18 @@ def test_a_snapshot_that_was_never_materialized_is_not_verified(publisher):
         materialize.verify(publisher.store, publisher.settings, later)
 
 
-def test_the_sample_spreads_over_the_snapshot(publisher):
-    """Every third person is compared: a difference in another one passes, in one of them it does not."""
+def test_a_sample_is_compared_and_it_is_another_one_for_another_snapshot(publisher):
     few = publisher.settings.model_copy(update={"verify_sample": 100})
+    with opened(few) as tables:
+        chosen = materialize.sample(tables, publisher.first, 100)
+        again = publisher.published(publisher.lines)
+        assert set(chosen) != set(materialize.sample(tables, again, 100))
+    assert len(set(chosen)) == 100
     persons = offline(publisher, publisher.first).index
-    tampered(publisher, publisher.first, persons[1], age=99)
+    tampered(publisher, publisher.first, next(person for person in persons if person not in chosen), age=99)
     assert materialize.verify(publisher.store, few, publisher.first)["rows"] == "300"
-    tampered(publisher, publisher.first, persons[297], age=99)
-    with pytest.raises(DataError, match=f"person {persons[297]}: age is 99 online and .* of 100 sampled"):
+    tampered(publisher, publisher.first, chosen[7], age=99)
+    with pytest.raises(DataError, match=f"person {chosen[7]}: age is 99 online and .* of 100 sampled"):
         materialize.verify(publisher.store, few, publisher.first)
 
 

@@ -20,6 +20,7 @@ from data_engineering import lake as lakes, materialize, steps
 from data_engineering.__main__ import main
 from data_engineering.errors import DataError
 from data_engineering.lake import batch_of, read_json, snapshot_path, staged
+from data_engineering.lake_warehouse import LakeWarehouse
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[3]
@@ -230,7 +231,7 @@ def test_feasts_online_table_is_what_we_remove_rows_from(publisher):
 
 def test_a_removal_that_fails_takes_nothing_away(publisher, monkeypatch):
     publisher.verified(publisher.lines[:290])
-    monkeypatch.setattr("data_engineering.prune.snapshot_path", lambda *_: Path("nowhere.parquet"))
+    monkeypatch.setattr(LakeWarehouse, "snapshot", lambda *_: Path("nowhere.parquet").read_bytes())
     with pytest.raises(FileNotFoundError):
         pruned(publisher)
     assert len(persons_online(publisher)) == 300
