@@ -40,7 +40,7 @@ faults: .venv/.dev ## Kill each step at many more points, Airflow's programs and
 	$(WITH_ENV) pytest -n 2 -m sweep tests/unit tests/faults
 	$(WITH_ENV) pytest tests/e2e/test_restarts.py
 
-bench: .venv/.dev ## Measure what it costs: orchestration, cross-validation, clean and publish. 4-10 minutes.
+bench: .venv/.dev ## Measure what it costs. SCALE=100: up to 3 million rows. PART=..., SIZES=..., ROUNDS=...: docs/performance.md.
 	@PYTHONPATH=. .venv/bin/python tests/benchmarks
 
 test-browser: .venv/.dev ## Click through the pages in headless chromium, which has to be installed.
