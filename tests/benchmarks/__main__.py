@@ -60,8 +60,9 @@ def on_the_product(parts: list[str]) -> None:
     from tests.ports import PORTS, free_ports
 
     ports = free_ports((*PORTS, "SERVING_PORT", "SERVING_BY_PERSON_PORT"))
+    scale = {"SCALE": os.environ.get("SCALE", "")}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        print(child([__file__, *parts], Inputs(1, 1, Path(folder)), **ports, MLFLOW_LOGGING_LEVEL="WARNING"))  # noqa: T201
+        print(child([__file__, *parts], Inputs(1, 1, Path(folder)), **ports, **scale, MLFLOW_LOGGING_LEVEL="WARNING"))  # noqa: T201
 
 
 def measure(parts: list[str]) -> None:
