@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import ibis
 import pytest
 from pydantic import ValidationError
 
@@ -84,20 +83,6 @@ def test_a_limit_that_duckdb_does_not_read_is_refused(tmp_path, limit):
 def test_the_default_limit_is_one_that_duckdb_reads(tmp_path):
     with connected(Settings(lake=tmp_path)) as connection:
         assert connection.raw_sql("SELECT current_setting('memory_limit')").fetchone() == ("1.3 GiB",)
-
-
-def test_the_digest_of_a_large_table_is_that_of_one_pass(tmp_path, monkeypatch):
-    columns = {
-        name: "x" if kind == "string" else 1 for name, kind in publish.columns().items() if name != "snapshot_id"
-    }
-    with connected(Settings(lake=tmp_path)) as connection:
-        rows = ", ".join(f"{value!r} AS {name}" for name, value in columns.items() if name != "person_id")
-        connection.raw_sql(f"CREATE TABLE people AS SELECT 'p' || range AS person_id, {rows} FROM range(3_000)")
-        whole = publish.content_digest(connection.table("people"))
-        monkeypatch.setattr(publish, "ROWS_AT_ONCE", 2_999)
-        assert publish.content_digest(connection.table("people")) == whole
-        fewer = connection.table("people").filter(ibis._.person_id != "p7")
-        assert publish.content_digest(fewer) != whole
 
 
 def test_duckdb_makes_its_connections_in_one_place():
