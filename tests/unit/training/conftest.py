@@ -42,14 +42,15 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def empty_registry(request: pytest.FixtureRequest) -> Callable[[Path], tuple[str, Path]]:
-    """Return the call that gives an MLflow with nothing in it, its address and its artifacts' folder.
+def empty_registry(request: pytest.FixtureRequest) -> Iterator[Callable[[Path], tuple[str, Path]]]:
+    """Give the call that gives an MLflow with nothing in it, its address and its artifacts' folder.
 
     It is a database below the folder that is asked for, or the server that the tests are to run on.
     """
     if not (server := request.config.getoption("mlflow_server")):
         empty = request.getfixturevalue("empty_mlflow")
-        return lambda folder: (f"sqlite:///{shutil.copy(empty, folder / 'mlflow.db')}", folder / "artifacts")
+        yield lambda folder: (f"sqlite:///{shutil.copy(empty, folder / 'mlflow.db')}", folder / "artifacts")
+        return
 
     def emptied(folder: Path) -> tuple[str, Path]:
         from mlflow import MlflowClient
@@ -62,7 +63,8 @@ def empty_registry(request: pytest.FixtureRequest) -> Callable[[Path], tuple[str
             client.delete_experiment(experiment.experiment_id)
         return server, Path(request.config.getoption("mlflow_artifacts"))
 
-    return emptied
+    yield emptied
+    emptied(Path())  # whoever comes after finds no champion of ours
 
 
 @pytest.fixture(scope="session")
