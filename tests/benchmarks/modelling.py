@@ -6,6 +6,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 from contest import Inputs, Part, Ready
 from feast import FeatureStore
 from lightgbm import LGBMClassifier
@@ -16,6 +17,7 @@ from training.dataset import TrainingSet
 from training.models import never_married
 from training.settings import CORES, Settings
 
+AGE_BINS = [16, 29, 39, 49, 59, 100]
 FEWER = 100  # copies from which on one repeat of the folds has to do
 
 
@@ -75,6 +77,15 @@ def score_naive(inputs: Inputs) -> Ready:
     return call, str
 
 
+def score_article(inputs: Inputs) -> Ready:
+    """Cross-validate as the usual example does: one-hot objects, ages binned, all cores in joblib and in LightGBM."""
+    dataset = loaded(inputs)
+    binned = encoded.as_served(dataset.inputs).assign(age=pd.cut(dataset.inputs["age"], AGE_BINS, labels=False))
+    rows = pd.get_dummies(binned, columns=list(dataset.text_columns)).to_numpy(dtype=object)
+    label, model = dataset.label.to_numpy(), LGBMClassifier(verbose=-1)
+    return lambda: cross_val_score(model, rows, label, cv=splitter(), scoring="accuracy", n_jobs=-1).mean(), str
+
+
 def fit_ours(inputs: Inputs) -> Ready:
     """Fit the pipeline that is registered."""
     dataset = loaded(inputs)
@@ -109,10 +120,11 @@ def trees(model: LGBMClassifier) -> str:
 SCORING = Part(
     "cross_validation",
     "cross-validation, 15 folds (5 from 3 million rows on)",
-    {"ours": score_ours, "bare": score_bare, "naive": score_naive},
+    {"ours": score_ours, "bare": score_bare, "naive": score_naive, "article": score_article},
     ratio=1.2,
     memory=3,
-    most={"naive": 10},
+    most={"naive": 10, "article": 1},
+    other=("article",),
 )
 FITTING = Part(
     "fitting",
