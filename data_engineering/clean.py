@@ -71,7 +71,8 @@ def with_derived_key(rows: ir.Table) -> ir.Table:
         number=ibis.row_number().over(group_by=hashed.digest, order_by=[hashed[n] for n in LABELS])
     )
     key = numbered.digest + "-" + (numbered.number + 1).cast("string")
-    return numbered.mutate(person_id=key).drop("digest", "number")
+    # select, not drop: Ibis keeps what is dropped as a set, and the text of the SQL would change with every process.
+    return numbered.mutate(person_id=key).select(*rows.columns, "person_id")
 
 
 def dropped(tables: Warehouse, raw: ir.Table, out: int) -> dict[str, int]:
