@@ -26,8 +26,8 @@ PARAMS = {
 
 def rules(context: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of `training.records.Rules` that a run's Params set."""
-    names = ("min_accuracy", "policy", "worst_lift", "largest_gap")
-    return {**{name: context["params"][name] for name in names}, "force": forced(context)}
+    given = {name: context["params"][name] for name in ("min_accuracy", "policy", "worst_lift", "largest_gap")}
+    return given | {"force": forced(context)}
 
 
 def promoted(decision: dict[str, Any], version: str, event: Any) -> str:
@@ -37,15 +37,13 @@ def promoted(decision: dict[str, Any], version: str, event: Any) -> str:
 
 
 def ask_first(promotion: XComArg, decision: XComArg, version: XComArg) -> None:
-    """Have a person asked before `promotion`, if `require_approval` says so and there is anything to approve.
-
-    Whoever answers "Reject" has the promotion skipped; without an answer in time it fails, and nothing is promoted.
-    """
+    """Ask a person before `promotion`, if `require_approval` says so: "Reject" skips it, no answer in time fails it."""
 
     @task.branch
-    def needs_approval(decision: dict[str, Any], version: str, params: dict[str, Any] | None = None) -> str:  # noqa: ARG001
-        """Send the promotion past a person, or not."""
-        return "approval" if (params or {})["require_approval"] and decision["promote"] else "promote"
+    def needs_approval(decision: dict[str, Any], params: dict[str, Any] | None = None) -> str | None:
+        """Send the promotion past a person, or not; without a model, nowhere."""
+        asked = decision["promote"] and (params or {})["require_approval"]
+        return ("approval" if asked else "promote") if decision["passed"] else None
 
     approval = ApprovalOperator(
         task_id="approval",
@@ -56,5 +54,5 @@ def ask_first(promotion: XComArg, decision: XComArg, version: XComArg) -> None:
         execution_timeout=None,
         retries=0,
     )
-    needs_approval(decision, version) >> [approval, promotion]
-    approval >> promotion
+    version >> approval >> promotion
+    needs_approval(decision) >> [approval, promotion]  # beside fit and register: the alias need not wait for it

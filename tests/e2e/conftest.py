@@ -62,13 +62,7 @@ def first_demo(run_demo, environment):
 
 
 @pytest.fixture(scope="session")
-def second_demo(first_demo, run_demo):
-    """Return the end of a demo that finds nothing new."""
-    return run_demo()
-
-
-@pytest.fixture(scope="session")
-def up(second_demo, environment, tmp_path_factory) -> Iterator[AirflowAPI]:
+def up(first_demo, environment, tmp_path_factory) -> Iterator[AirflowAPI]:
     """Give a client of what `make up` serves; Ctrl-C ends it, and nothing is left."""
     output = tmp_path_factory.mktemp("up") / "output"
     with output.open("w") as file:

@@ -1,4 +1,4 @@
-"""`make demo` killed in mid-run, whole or in part: the next one completes what was begun, once."""
+"""`make demo` again: after one that was killed, whole or in part, it completes what was begun, once; else nothing."""
 
 import signal
 import subprocess
@@ -74,3 +74,14 @@ def test_a_demo_stopped_by_dead_programs_and_by_its_own_death_is_completed_by_th
     lake = Path(own_folder["DATA_LAKE"])
     assert len(list((lake / "census").iterdir())) == 1
     assert [path for path in lake.rglob(".*") if path.name != SPILLS] == list((lake / SPILLS).iterdir()) == []
+
+
+def test_a_demo_that_finds_nothing_new_trains_nothing(demo, own_folder):
+    client = MlflowClient(own_folder["MLFLOW_TRACKING_URI"])
+    (before,) = client.search_model_versions("name = 'never_married'")
+    program, output = demo(until=None)
+    assert program.returncode == 0, output.read_text()
+    assert "unchanged: the source's content equals snapshot" in output.read_text()
+    assert "nothing is trained anew" in output.read_text()
+    (after,) = client.search_model_versions("name = 'never_married'")
+    assert after.version == before.version

@@ -9,8 +9,8 @@ import pytest
 import requests
 
 ROOT = Path(__file__).parents[2]
-REGISTRY_TESTS = ["tests/unit/training/test_aliases.py"]
-MORE_REGISTRY_TESTS = ["tests/unit/training/test_register.py", "tests/unit/training/test_rollback.py"]
+TWO_AT_ONCE = ["tests/unit/training/test_aliases.py::test_of_two_processes_at_once_exactly_one_moves_the_alias"]
+REGISTRY_TESTS = [f"tests/unit/training/test_{name}.py" for name in ("aliases", "register", "rollback")]
 
 
 def on_server(stack, uri: str, files: list[str]) -> None:
@@ -21,12 +21,12 @@ def on_server(stack, uri: str, files: list[str]) -> None:
 
 
 def test_an_alias_moves_once_on_the_server_too(stack, mlflow_server):
-    on_server(stack, mlflow_server, REGISTRY_TESTS)
+    on_server(stack, mlflow_server, TWO_AT_ONCE)
 
 
 @pytest.mark.sweep
 def test_registration_promotion_and_rollback_go_the_same_way_on_the_server(stack, mlflow_server):
-    on_server(stack, mlflow_server, MORE_REGISTRY_TESTS)
+    on_server(stack, mlflow_server, REGISTRY_TESTS)
 
 
 def test_mlflow_asks_for_a_login_and_counts_requests(mlflow_server, stack):

@@ -23,7 +23,7 @@ TRAINING = {
     "cross_validate": {"gate"},
     "gate": {"fit", "needs_approval"},
     "fit": {"register"},
-    "register": {"needs_approval", "promote", "report"},
+    "register": {"approval", "promote", "report"},
     "needs_approval": {"approval", "promote"},
     "approval": {"promote"},
     "promote": set(),

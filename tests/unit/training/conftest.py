@@ -31,6 +31,27 @@ class Champion:
     version: str
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _trials(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have a module's models tried in this process: a fresh one's imports take seconds for each.
+
+    Modules marked `fresh_process`, the tests of kills and those end to end have it as it is.
+    """
+    from training import trial
+    from training.errors import TrainingError
+
+    def tried_here(uri: str, _: str, model: str, folder: Path) -> None:
+        try:
+            trial.main(model, str(folder))
+        except Exception as error:  # noqa: BLE001  a model may raise anything
+            raise TrainingError(f"{uri} does not load and answer in a fresh process: {error}") from None
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.node.get_closest_marker("fresh_process"):
+            patch.setattr(trial, "_run", tried_here)
+        yield
+
+
 @pytest.fixture(scope="session")
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an MLflow database with all tables and nothing in them; making one takes seconds."""

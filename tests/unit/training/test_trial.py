@@ -16,6 +16,8 @@ from training.dataset import TrainingSet
 from training.errors import TrainingError
 from training.models import never_married
 
+pytestmark = pytest.mark.fresh_process
+
 
 @pytest.fixture(scope="module")
 def people() -> TrainingSet:
