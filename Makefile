@@ -50,7 +50,7 @@ faults: .venv/.dev .venv/.bqemulator/.installed ## Kill each step at many more p
 	$(WITH_ENV) pytest -m sweep tests/e2e
 	$(WITH_ENV) pytest -m sweep tests/integration
 
-bench: .venv/.dev ## Measure what it costs. SCALE=100: up to 3 million rows. PART=..., SIZES=..., ROUNDS=...: docs/performance.md.
+bench: .venv/.dev .venv/.bqemulator/.installed ## Measure what it costs. SCALE=100: up to 3 million rows. PART=..., SIZES=..., ROUNDS=...: docs/performance.md.
 	@PYTHONPATH=. .venv/bin/python tests/benchmarks
 
 test-browser: .venv/.dev ## Click through the pages in headless chromium, which has to be installed.

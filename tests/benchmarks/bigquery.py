@@ -1,84 +1,95 @@
-"""`python tests/benchmarks/bigquery.py`: what reading through BigQuery costs beside the bare client, on its emulator.
+"""Reading through BigQuery beside the bare client, on its emulator.
 
-The emulator's own work is in the wall's seconds of both sides alike; the processor's are this process's alone.
+The emulator's own work is in the seconds by the clock of both sides alike; the processor's are this process's alone.
 """
 
 import os
+import subprocess
 import sys
-import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from measure import console, interleaved, quiet, save
+from rich.table import Table
+
+ROOT = Path(__file__).parents[2]
 ROUNDS = 5
 
 
-def main() -> int:
-    """Run in an environment that leads to the emulator, or make one and run there."""
-    if "BENCH_INSIDE" in os.environ:
-        return _measure()
-    import subprocess
-
+def run() -> None:
+    """Measure, in a process whose environment leads to an emulator of its own."""
     from tests.bigquery.demo import cloud
     from tests.conftest import _environment
 
-    with TemporaryDirectory() as folder, cloud(Path(folder)) as settings:
-        environment = _environment(Path(folder) / "var", **settings, BENCH_INSIDE="1")
-        subprocess.run(["feast", "--chdir", "feature_repo", "apply"], env=environment, check=True, capture_output=True)
-        return subprocess.run([sys.executable, "-W", "ignore", __file__], env=environment, check=False).returncode
+    with TemporaryDirectory(prefix="bench-") as folder, cloud(Path(folder)) as settings:
+        environment = _environment(Path(folder) / "var", **settings)
+        apply = ["feast", "--chdir", "feature_repo", "apply"]
+        subprocess.run(apply, cwd=ROOT, env=environment, check=True, capture_output=True)
+        subprocess.run([sys.executable, "-W", "ignore", __file__], cwd=ROOT, env=environment, check=True)
 
 
-def _measure() -> int:
-    import pyarrow as pa
+def measure() -> None:
+    """Measure, print and save."""
+    import warnings
+
+    warnings.simplefilter("ignore")
+    with console.status("reading from BigQuery's emulator"), quiet():
+        figures = {"read": read(), "training set": pulled()}
+    table = Table("way", "rows", "wall, s", "CPU s of this process", "rows/s")
+    for ways in figures.values():
+        for way, found in ways.items():
+            shown = f"{found['rows']:,}", f"{found['wall']:.2f}", f"{found['cpu']:.2f}"
+            table.add_row(way, *shown, f"{found['rows'] / found['wall']:,.0f}")
+        table.add_section()
+    console.print(table)
+    save("bigquery", figures)
+
+
+def read() -> dict[str, dict[str, float]]:
+    """Return what it takes to copy the census table into a Parquet file, and to have it in memory."""
+    from data_engineering import bigquery_client, bigquery_table
+    from data_engineering.settings import Settings
+
+    settings = Settings()
+    service = bigquery_client.connect(settings)
+    table = bigquery_table.find(service, settings.source, None)
+    ways = {
+        "copied into a Parquet file": lambda: bigquery_table.copy(service, table, settings.lake / "read.parquet"),
+        "the client's to_arrow": lambda: service.client.query(table.query).to_arrow(create_bqstorage_client=False),
+    }
+    return raced(table.rows, ways)
+
+
+def pulled() -> dict[str, dict[str, float]]:
+    """Return what it takes to pull a training set, and to run Feast's job for it with the spine at hand."""
     from feast import FeatureStore
 
-    from data_engineering import bigquery_client, bigquery_table, steps
+    from data_engineering import materialize, steps
     from data_engineering.settings import Settings
     from training import dataset, features
     from training.models import never_married
 
     settings, store = Settings(), FeatureStore()
-    service = bigquery_client.connect(settings)
-    table = bigquery_table.find(service, settings.source, None)
-    path = settings.lake / "read.parquet"
-    _race(
-        "read, rows/s",
-        table.rows,
-        {
-            "streamed to Parquet": lambda: bigquery_table.copy(service, table, path),
-            "bare to_arrow": lambda: service.client.query(table.query).to_arrow(create_bqstorage_client=False),
-        },
-    )
     batch = steps.clean(settings, steps.extract(settings, "bench", None))
-    snapshot = steps.publish(settings, steps.validate(settings, batch), force=False)
-    assert snapshot
-    from data_engineering.materialize import apply_mark
-
-    apply_mark(store, settings, snapshot)
-    mark = features.snapshot(store)
-    persons = features.persons(store, mark)
-    service_ = store.get_feature_service(never_married.training_service)
-
-    def bare() -> pa.Table:
-        return store.get_historical_features(persons.copy(), service_).to_arrow()
-
-    _race("training set, rows/s", len(persons), {"pull": lambda: dataset.pull(never_married, store), "bare job": bare})
-    return 0
+    materialize.apply_mark(store, settings, steps.publish(settings, steps.validate(settings, batch), force=False) or "")
+    persons = features.persons(store, features.snapshot(store))
+    service = store.get_feature_service(never_married.training_service)
+    ways = {
+        "a training set": lambda: dataset.pull(never_married, store),
+        "Feast's job": lambda: store.get_historical_features(persons.copy(), service).to_arrow(),
+    }
+    return raced(len(persons), ways)
 
 
-def _race(title: str, rows: int, ways: dict[str, Callable[[], object]]) -> None:
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            wall, processor = time.perf_counter(), time.process_time()
-            way()
-            found[name].append((time.perf_counter() - wall, time.process_time() - processor))
-    for name, seconds in found.items():
-        wall, processor = (sorted(values)[ROUNDS // 2] for values in zip(*seconds, strict=True))
-        sys.stdout.write(
-            f"{title:<22}{name:<22}{rows / wall:>10,.0f}  wall {wall:.2f} s  processor {processor:.2f} s\n"
-        )
+def raced(rows: int, ways: dict[str, Callable[[], Any]]) -> dict[str, dict[str, float]]:
+    """Return the medians of ways that take turns."""
+    _, seconds = interleaved(ways, ROUNDS)
+    return {name: {"rows": rows, **asdict(taken)} for name, taken in seconds.items()}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os.chdir(ROOT)
+    measure()
