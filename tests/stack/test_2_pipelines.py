@@ -10,8 +10,9 @@ from tests.stack.conftest import DAGS, compose, inside
 
 
 def test_the_training_that_the_asset_started_made_a_champion(trained, admin, registry):
-    assert registry.champion() == "1"
-    assert admin.states("train_never_married", trained["train_never_married"])["promote"] == "success"
+    run = trained["train_never_married"]
+    assert admin.states("train_never_married", run)["promote"] == "success"
+    assert registry.champion() == str(admin.xcom("train_never_married", run, "register"))
 
 
 def test_both_runs_take_a_minute_at_most_by_design_and_this_long_here(trained, admin, capsys):
@@ -45,7 +46,7 @@ def test_serving_wants_its_token(serving, secrets):
     assert requests.get(f"{serving}/ping", timeout=60).status_code == 200
 
 
-def test_the_champion_answers_by_person_id(serving, secrets):
+def test_the_champion_answers_by_person_id(serving, secrets, registry):
     person = inside("scheduler", "python", "-c", FIRST_PERSON).stdout.strip()
     ask = {"dataframe_records": [{"person_id": person}, {"person_id": "nobody"}]}
     headers = {"Authorization": f"Bearer {secrets['STACK_SERVING_TOKEN']}"}
@@ -53,7 +54,7 @@ def test_the_champion_answers_by_person_id(serving, secrets):
         "predictions"
     ]
     assert known["error"] is None
-    assert known["version"] == "1"
+    assert known["version"] == registry.champion()
     assert 0 < known["probability"] < 1
     assert "not in the online store" in unknown["error"]
 
