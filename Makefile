@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PROJECT_ROOT := $(CURDIR)
 WITH_ENV := . ./env.sh &&
 UV := .venv/.uv/bin/uv
-PACKAGES := bulk_engine data_engineering training local feature_repo stack
+PACKAGES := bulk_engine data_engineering storage training local feature_repo stack
 
 .PHONY: help demo demo-bigquery check-bigquery up shell test lint types unit e2e faults bench test-browser screenshots lock clean
 .PHONY: secrets backup restore rebuild-online test-stack

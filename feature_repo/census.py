@@ -26,11 +26,14 @@ SNAPSHOTS = {
     "description": "Published census snapshots; the event timestamp is the instant at which the source was read",
     "owner": OWNER,
 }
-# One table in BigQuery, or a folder with one file per snapshot; a snapshot exists once its rows or its file do.
+# One table in BigQuery, or one file per snapshot; a snapshot exists once its rows or its file do.
 if dataset := os.environ.get("DATA_WAREHOUSE", "").removeprefix("bigquery://"):
     snapshots = BigQuerySource(table=f"{dataset}.census", **SNAPSHOTS)
 else:
-    snapshots = FileSource(path=os.environ["DATA_LAKE"] + "/census", file_format=ParquetFormat(), **SNAPSHOTS)
+    lake = os.environ["DATA_LAKE"].rstrip("/")
+    # DuckDB lists a folder's files by itself, and objects by a pattern.
+    files = f"{lake}/census/*.parquet" if "://" in lake else f"{lake}/census"
+    snapshots = FileSource(path=files, file_format=ParquetFormat(), **SNAPSHOTS)
 
 census = FeatureView(
     name="census",

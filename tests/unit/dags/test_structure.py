@@ -115,7 +115,7 @@ def test_publishing_runs_daily_and_never_at_once_when_it_is_switched_on(bag: Any
     from airflow.serialization.encoders import coerce_to_core_timetable
     from airflow.timetables.base import TimeRestriction
 
-    from assets import cron
+    from triggers import cron
 
     assert bag.dags["publish_features"].schedule == cron("@daily")
     assert cron(None) is None
@@ -328,7 +328,7 @@ def test_each_tasks_log_begins_with_its_run_and_what_it_was_given(dag: Any, noti
     assert caplog.messages == [
         "RUN publish_features manual__1 materialize: given ['20260101T000000.000000Z-0123', True]"
     ]
-    assert all(task.on_execute_callback == [notices.begin] for task in dag.tasks)
+    assert all(task.on_execute_callback[0] == notices.begin for task in dag.tasks)
 
 
 def test_notice_is_given_in_the_log_by_default(notices: ModuleType, monkeypatch: pytest.MonkeyPatch):
