@@ -144,7 +144,7 @@ def opened(view: FeatureView, memory_limit: str) -> Iterator[Source]:
 def filesystem(scheme: str) -> Any:
     """Return the object store of a scheme as DuckDB reads it: nothing ahead, and no listing of before."""
     size = {"s3": "default_block_size", "gs": "block_size"}[scheme]
-    found = fsspec.filesystem(scheme, use_listings_cache=False, **{size: 2**20})
+    found = fsspec.filesystem(scheme, use_listings_cache=False, **{size: 5 * 2**20})
     if scheme == "gs":  # it else reads ahead in the background, and DuckDB closes no file
         found.__dict__.setdefault("open", partial(found.open, cache_type="readahead"))
     return found

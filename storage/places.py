@@ -17,22 +17,26 @@ from pydantic import PlainValidator
 from storage.scratch import spill_folder
 
 DRIVERS = {"s3": "s3fs", "gs": "gcsfs"}
-READ_AHEAD = 2**20  # bytes; DuckDB asks for what it wants in one piece, s3fs would fetch 50 MB more each time
+BLOCK = (
+    5 * 2**20
+)  # bytes read ahead, the least that S3 takes; DuckDB asks for what it wants, s3fs would fetch 50 MB more
 OPTIONS: dict[str, dict[str, Any]] = {
-    "s3": {"use_listings_cache": False, "default_block_size": READ_AHEAD},
-    "gs": {"use_listings_cache": False, "block_size": READ_AHEAD},
+    "s3": {"use_listings_cache": False, "default_block_size": BLOCK},
+    "gs": {"use_listings_cache": False, "block_size": BLOCK},
 }
 
 
 def place(address: str | Path) -> Path:
-    """Return the place at a folder's path or an address.
+    """Return the place at a folder's path or an address; a place is one already.
 
     Raises:
         ValueError: no store of this kind is known, its driver is not installed, or the address names no bucket.
     """
-    scheme, _, rest = str(address).partition("://")
-    if not isinstance(address, str) or not rest or scheme == "file":
-        return Path(rest if scheme == "file" else address)
+    if not isinstance(address, str):
+        return address
+    scheme, _, rest = address.partition("://")
+    if "://" not in address or scheme == "file":
+        return Path(rest or address)
     if scheme not in DRIVERS:
         raise ValueError(f"{address}: write a folder, s3://bucket/prefix or gs://bucket/prefix")
     if not urlsplit(address).netloc:
