@@ -28,7 +28,7 @@ SNAPSHOTS = {
 }
 
 
-class ObjectSource(FileSource):
+class ObjectSource(FileSource):  # type: ignore[misc]
     """Files in an object store; `feast apply` does not look at them.
 
     It would through pyarrow, which has credentials of its own, tries for minutes where it finds none, and knows no
