@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -86,6 +87,51 @@ def test_the_dags_are_these_and_import_without_error(bag: Any):
     assert bag.import_errors == {}
     assert bag.captured_warnings == {}
     assert set(bag.dags) == set(EDGES)
+
+
+SPANNING = "airflow.providers.celery.executors.celery_executor.CeleryExecutor"
+OBJECTS = {
+    "DATA_LAKE": "s3://census/lake",
+    "TRAINING_WORKSPACE": "s3://census/work",
+    "TRAINING_PREDICTIONS": "s3://c/p",
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "folder"),
+    [
+        ({"AIRFLOW__CORE__EXECUTOR": SPANNING}, "DATA_LAKE"),
+        ({"AIRFLOW__CORE__EXECUTOR": "LocalExecutor, KubernetesExecutor"}, "DATA_LAKE"),
+        ({**OBJECTS, "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor", "DATA_LAKE": "file:///srv/lake"}, "DATA_LAKE"),
+        ({**OBJECTS, "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor", "TRAINING_WORKSPACE": "/work"}, "TRAINING_WORKSPACE"),
+    ],
+)
+def test_a_folder_under_an_executor_that_spans_hosts_is_an_import_error_with_the_reason(
+    airflow, monkeypatch, settings, folder
+):
+    from airflow.dag_processing.dagbag import DagBag
+
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    (error,) = DagBag(DAGS / "score_people.py").import_errors.values()
+    reason = rf"{folder}=/.* is a folder, and \S*Executor runs tasks on several hosts, which would not find each other"
+    assert re.search(rf"ValueError: {reason}.s files: set it to s3://.*DATA_LAKE_SHARED=true", error)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor"},
+        {"AIRFLOW__CORE__EXECUTOR": SPANNING, "DATA_LAKE_SHARED": "true"},
+        {"AIRFLOW__CORE__EXECUTOR": SPANNING, **OBJECTS},
+    ],
+)
+def test_folders_of_one_host_shared_ones_and_object_stores_are_taken(airflow, monkeypatch, settings):
+    import places
+
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    places.check_shared()
 
 
 def test_the_edges_are_exactly_these(dag: Any):
