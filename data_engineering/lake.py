@@ -86,7 +86,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 def _sweep(folder: Path) -> None:
     oldest = datetime.now(UTC) - LONGEST_TASK
-    for left in list(folder.glob("*Z")):
+    for left in places.found(folder, "*Z"):
         if instant_of(left.name) < oldest and not (left / MANIFEST).exists():
             places.remove_below(left)
 
@@ -115,18 +115,17 @@ def snapshot_path(lake: Path, snapshot_id: str) -> Path:
 
 def published(lake: Path) -> list[str]:
     """Return the ids of all published snapshots, verified or not, oldest first."""
-    return sorted(path.stem for path in (lake / "census").glob("[!.]*Z-*.parquet"))
+    return [path.stem for path in places.found(lake / "census", "[!.]*Z-*.parquet")]
 
 
 def batches(lake: Path) -> list[str]:
     """Return the names of all batches, oldest first."""
-    return sorted(path.name for path in (lake / "staging").glob("[!.]*Z"))
+    return [path.name for path in places.found(lake / "staging", "[!.]*Z")]
 
 
 def manifests(lake: Path) -> dict[str, dict[str, Any]]:
     """Return the manifests of all whole batches by the batch's name, oldest first."""
-    found = sorted(lake.glob(f"staging/*/{MANIFEST}"))
-    return {path.parent.name: read_json(path) for path in found}
+    return {path.parent.name: read_json(path) for path in places.found(lake, f"staging/*/{MANIFEST}")}
 
 
 def discard(lake: Path, batch: str) -> None:
@@ -182,7 +181,7 @@ def new_batch(lake: Path, snapshots: Iterable[str] = ()) -> str:
     `snapshots` are published ones that are not in the lake.
     """
     staging = lake / "staging"
-    names = [*(path.name for path in staging.glob("*Z")), *published(lake), *snapshots]
+    names = [*(path.name for path in places.found(staging, "*Z")), *published(lake), *snapshots]
     instant = max([datetime.now(UTC), *(instant_of(name) + timedelta(microseconds=1) for name in names)])
     while not _claimed(staging / instant.strftime(INSTANT)):  # by another run, between our look and our claim
         instant += timedelta(microseconds=1)

@@ -89,13 +89,21 @@ def uploaded(where: Path) -> Iterator[Path]:
     with spill_folder(local(where)) as folder:
         draft = folder / where.name
         yield draft
-        filesystem(where).put_file(str(draft), _key(where))
+        with _said_of(where):
+            filesystem(where).put_file(str(draft), _key(where))
+
+
+def found(where: Path, pattern: str) -> list[Path]:
+    """Return what below a place matches a pattern, in order."""
+    with _said_of(where):
+        return sorted(where.glob(pattern))
 
 
 def claimed(where: Path) -> bool:
     """Return whether this call, and of all that ask at once no other, has made the empty object at `where`."""
     try:
-        filesystem(where).pipe_file(_key(where), b"", mode="create")
+        with _said_of(where):
+            filesystem(where).pipe_file(_key(where), b"", mode="create")
     except FileExistsError:
         return False
     return True
@@ -120,6 +128,18 @@ def readable(where: Path) -> Iterator[IO[bytes] | str]:
     else:
         with where.open("rb") as file:
             yield file
+
+
+@contextmanager
+def _said_of(where: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_folder(where) or isinstance(error, FileExistsError):
+            raise
+        raise OSError(
+            f"{where}: {error}: check that the bucket is there, and that you may read and write in it"
+        ) from error
 
 
 def _key(where: Path) -> str:

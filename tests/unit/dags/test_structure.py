@@ -398,3 +398,18 @@ def test_a_notifier_that_is_not_there_is_an_error(notices: ModuleType, monkeypat
     monkeypatch.setenv("PIPELINE_NOTIFIER", "no_such_module.Chat")
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         notices.notifier()
+
+
+def test_without_the_google_provider_the_credentials_stay_application_defaults(airflow, monkeypatch):
+    import connections
+
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", '{"conn_type": "google_cloud_platform"}')
+    before = dict(os.environ)
+    connections.sign_in({})
+    assert dict(os.environ) == before
+
+
+def test_every_task_signs_in_before_it_begins(dag: Any, airflow: Path):
+    import connections
+
+    assert all(connections.sign_in in task.on_execute_callback for task in dag.tasks)

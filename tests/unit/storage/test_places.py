@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from data_engineering.lake import new_batch
 from data_engineering.settings import Settings as DataSettings
 from storage import places
-from storage.places import address, is_folder, local, place, remove_below
+from storage.places import address, is_folder, local, place, remove_below, uploaded
 
 
 @pytest.mark.parametrize("given", ["/srv/lake", "lake", "file:///srv/lake", Path("/srv/lake")])
@@ -79,3 +80,13 @@ def test_what_another_process_wrote_is_seen_at_once(lake_on, store):
     remove_below(where)
     assert not list(where.glob("*"))
     remove_below(where)
+
+
+@pytest.mark.parametrize("store", ["s3", "gs"])
+def test_a_bucket_that_is_not_there_is_named(object_stores, store):
+    where = place(f"{store}://no-such-bucket/lake")
+    why = "check that the bucket is there, and that you may read and write in it"
+    with pytest.raises(OSError, match=f"{where}/staging.*: {why}"):
+        new_batch(where)
+    with pytest.raises(OSError, match=f"{where}/a: .*: {why}"), uploaded(where / "a") as draft:
+        draft.touch()
