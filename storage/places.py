@@ -17,9 +17,8 @@ from pydantic import PlainValidator
 from storage.scratch import spill_folder
 
 DRIVERS = {"s3": "s3fs", "gs": "gcsfs"}
-BLOCK = (
-    5 * 2**20
-)  # bytes read ahead, the least that S3 takes; DuckDB asks for what it wants, s3fs would fetch 50 MB more
+# Bytes read ahead, the least that S3 takes. DuckDB asks for what it wants, and s3fs would fetch 50 MB more each time.
+BLOCK = 5 * 2**20
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {"use_listings_cache": False, "default_block_size": BLOCK},
     "gs": {"use_listings_cache": False, "block_size": BLOCK},
