@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PROJECT_ROOT := $(CURDIR)
 WITH_ENV := . ./env.sh &&
 UV := .venv/.uv/bin/uv
-PACKAGES := bulk_engine data_engineering training local feature_repo stack
+PACKAGES := bulk_engine data_engineering storage training local feature_repo stack
 
 .PHONY: help demo demo-bigquery check-bigquery up shell test lint types unit e2e faults bench test-browser screenshots lock clean
 .PHONY: secrets backup restore rebuild-online test-stack
@@ -78,7 +78,7 @@ lock: .venv/.dev ## Resolve the requirements anew, to the newest versions that p
 	echo 'uv>=0.9' | $(COMPILE) - -o requirements/installer.lock
 	$(COMPILE) pyproject.toml $(RUNTIME) -o requirements/runtime.lock
 	$(COMPILE) pyproject.toml $(RUNTIME) $(STACK) -c requirements/runtime.lock -o requirements/stack.lock
-	$(COMPILE) pyproject.toml $(RUNTIME) $(STACK) --group dev -c requirements/stack.lock -o requirements/dev.lock
+	$(COMPILE) pyproject.toml $(RUNTIME) $(STACK) --extra aws --group dev -c requirements/stack.lock -o requirements/dev.lock
 	printf 'bqemulator==1.4.0\nduckdb==1.5.5\nnumpy\n' | $(COMPILE) - -o requirements/bigquery-emulator.lock
 
 clean: ## Delete the environment and everything that runs have made.
@@ -89,7 +89,7 @@ COMPILE := $(UV) pip compile --upgrade --universal --python-version 3.11 --gener
 
 # Every extra but `gcp`, which is heavy.
 RUNTIME := --extra ui --extra bigquery
-STACK := --extra redis --extra postgres --extra stack
+STACK := --extra redis --extra postgres --extra s3 --extra gs --extra stack
 
 # uv, itself installed by hash, fetches the rest in parallel. It lives apart, since `sync` removes what is not locked.
 $(UV): requirements/installer.lock

@@ -23,6 +23,18 @@ esac
 # Data engineering
 _default DATA_LAKE "$VAR_DIR/lake"
 
+# With DATA_LAKE=s3://… or gs://… all that the tasks share is below it. What they return is an id or an address: that is
+# in Airflow's database then, unless AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH says where.
+case $DATA_LAKE in
+    *://*)
+        _default TRAINING_WORKSPACE "${DATA_LAKE%/}/training"
+        _default MLFLOW_DEFAULT_ARTIFACT_ROOT "${DATA_LAKE%/}/mlflow"
+        [ -n "${AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH:-}" ] || _default AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD -1
+        # Else gcsfs asks over gRPC what kind of bucket it is, a minute long where nobody answers that.
+        _default GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT false
+        ;;
+esac
+
 # With DATA_WAREHOUSE=bigquery://project.dataset Feast reads the features there.
 if [ -n "${DATA_WAREHOUSE:-}" ]; then
     _dataset=${DATA_WAREHOUSE#bigquery://}
@@ -58,7 +70,7 @@ _default MLFLOW_HTTP_REQUEST_TIMEOUT 30
 _default OMP_WAIT_POLICY passive
 _default TRAINING_ARTIFACTS "$MLFLOW_DEFAULT_ARTIFACT_ROOT"
 _default TRAINING_WORKSPACE "$VAR_DIR/training"
-_default TRAINING_PREDICTIONS "$DATA_LAKE/predictions"
+_default TRAINING_PREDICTIONS "${DATA_LAKE%/}/predictions"
 
 # Airflow
 _default AIRFLOW_PORT 8080
@@ -88,6 +100,7 @@ _default AIRFLOW__OPENLINEAGE__NAMESPACE census
 _default AIRFLOW__OPENLINEAGE__EMISSION_POLICY '[{"scope": {}, "controls": {"hook_lineage": false}}]'
 _default AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD True
 
-mkdir -p "$DATA_LAKE/census" "$VAR_DIR/feast" "$VAR_DIR/mlflow" "$VAR_DIR/xcom" "$AIRFLOW_HOME" 2>/dev/null || echo "$VAR_DIR cannot be written: set VAR_DIR" >&2
+case $DATA_LAKE in *://*) ;; *) mkdir -p "$DATA_LAKE/census" 2>/dev/null ;; esac
+mkdir -p "$VAR_DIR/feast" "$VAR_DIR/mlflow" "$VAR_DIR/xcom" "$AIRFLOW_HOME" 2>/dev/null || echo "$VAR_DIR cannot be written: set VAR_DIR" >&2
 unset _root _name _value _dataset
 unset -f _default

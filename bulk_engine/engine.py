@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import closing
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from feast import FeatureView
@@ -17,7 +18,7 @@ from bulk_engine import online
 from bulk_engine.changes import Changes
 from bulk_engine.encode import encoded
 from bulk_engine.feast_internals import DUMMY_ENTITY_ID, LocalComputeEngine, LocalMaterializationJob, check_version
-from bulk_engine.offline import Interval, Source, opened
+from bulk_engine.offline import DRIVERS, Interval, Source, opened
 
 log = logging.getLogger(__name__)
 
@@ -154,4 +155,15 @@ def _source_refusal(source: Any) -> str | None:
     path, file_format = source.path, source.file_format
     if not isinstance(file_format, ParquetFormat) and (file_format or not path.endswith(".parquet")):
         return "its files are not Parquet"
-    return f"its files are remote ({path})" if "://" in path else None
+    return _remote(source) if "://" in path else None
+
+
+def _remote(source: FileSource) -> str | None:
+    scheme = source.path.partition("://")[0]
+    if scheme not in DRIVERS:
+        return f"its files are remote ({source.path})"
+    if source.s3_endpoint_override or getattr(source, "connection_ref", None):
+        return f"its files are remote ({source.path}), behind an endpoint or credentials of their own"
+    return (
+        None if find_spec(DRIVERS[scheme]) else f"its files are remote ({source.path}) and {DRIVERS[scheme]} is missing"
+    )

@@ -7,10 +7,12 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
 
-from airflow.sdk import Asset, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowSkipException
 
+from connections import sign_in
 from notices import begin, notifier
+from places import check_shared
 
 CENSUS_FEATURES = Asset("census_features", uri="feast://census/census", group="features")
 
@@ -20,20 +22,18 @@ def champion_asset(model: str) -> Asset:
     return Asset(f"{model}_champion", uri=f"mlflow://{model}/champion", group="models")
 
 
-def cron(expression: str | None) -> CronTriggerTimetable | None:
-    """Return when a DAG runs by itself, in UTC, the first time at the expression's next instant; None: never."""
-    # Airflow 3.3 else begins with the last instant, if that is but a tenth of the interval ago: a daily DAG that is
-    # switched on at two in the morning would run beside the run that somebody asks for.
-    return CronTriggerTimetable(expression, timezone="UTC", run_immediately=timedelta(0)) if expression else None
-
-
 def imported_late(module: str) -> Callable[[], ModuleType]:
     """Return a call that imports a module: in the task, not each time the DAG file is parsed."""
     return partial(import_module, module)
 
 
 def dag_options(owner: str, doc_md: str | None = None) -> dict[str, Any]:
-    """Return what both DAGs are run with; a DAG made by `@dag` has its docstring for `doc_md`."""
+    """Return what both DAGs are run with; a DAG made by `@dag` has its docstring for `doc_md`.
+
+    Raises:
+        ValueError: the tasks would not find each other's files, which the page of import errors then says.
+    """
+    check_shared()
     defaults = task_defaults(owner)
     return {"catchup": False, "max_active_runs": 1, "tags": [owner], "doc_md": doc_md, "default_args": defaults}
 
@@ -49,7 +49,7 @@ def task_defaults(owner: str) -> dict[str, Any]:
         "max_retry_delay": timedelta(minutes=5),
         "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=never_again, action=RetryAction.FAIL)]),
         "execution_timeout": timedelta(minutes=30),
-        "on_execute_callback": begin,
+        "on_execute_callback": [begin, sign_in],
         "on_failure_callback": notifier(),
         "on_skipped_callback": notifier(),
     }

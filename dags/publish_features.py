@@ -2,9 +2,10 @@
 
 from airflow.sdk import Param, dag, task
 
-from assets import CENSUS_FEATURES, cron, dag_options, imported_late, skip
+from assets import CENSUS_FEATURES, dag_options, imported_late, skip
 from data_engineering.settings import Settings
 from lineage import SNAPSHOTS, STAGING, dataset, emitted, read_source
+from triggers import RUN_TYPES, cron
 
 SETTINGS = Settings()
 steps = imported_late("data_engineering.steps")
@@ -12,7 +13,6 @@ PARAMS = {
     "source": Param(None, type=["null", "string"], description="File, URL or bigquery:// table; empty: DATA_SOURCE"),
     "force": Param(False, type="boolean", description="Publish a snapshot even if the content is unchanged"),
 }
-RUN_TYPES = ["manual", "scheduled", "asset_materialization"]  # all but backfill
 
 
 @dag(schedule=cron(SETTINGS.schedule), params=PARAMS, allowed_run_types=RUN_TYPES, **dag_options("data-engineering"))

@@ -13,6 +13,7 @@ from ibis.backends.duckdb import Backend
 from data_engineering import lake
 from data_engineering.settings import Settings
 from data_engineering.warehouse import count
+from storage import places
 
 if TYPE_CHECKING:
     from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
@@ -43,9 +44,12 @@ class LakeWarehouse:
             bigquery_table.copy(bigquery_client.connect(self.settings), table, draft)
 
     def repeat(self, former: str, batch: str) -> bool:
-        """Give the former file a second name: neither is ever written into."""
+        """Give the former file a second name: neither is ever written into. Of an object the store makes a copy."""
         if not self._staged(former, "raw").exists():
             return False
+        if not places.is_folder(self.settings.lake):
+            places.copied(self._staged(former, "raw"), self._staged(batch, "raw"))
+            return True
         with lake.committed(self._staged(batch, "raw")) as draft:
             os.link(self._staged(former, "raw"), draft)
         return True

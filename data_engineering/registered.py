@@ -1,6 +1,6 @@
 """Whether `feast apply` has registered what this area is about to publish."""
 
-from pathlib import Path
+from pathlib import PurePath
 
 from feast import FeatureStore, FeatureView
 
@@ -38,5 +38,5 @@ def _differences(view: FeatureView, settings: Settings) -> list[str]:
             for n, kind in wanted.items()
             if found.get(n, kind) != kind
         ),
-        *([f"reads {read}, and {published} is published"] if not read or Path(read) != Path(published) else []),
+        *([f"reads {read}, and {published} is published"] if not read or PurePath(read) != PurePath(published) else []),
     ]

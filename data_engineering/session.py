@@ -1,77 +1,23 @@
-"""The one place that opens DuckDB: within a limit of memory, and spilling into the lake what does not fit."""
+"""The one place that opens DuckDB: within a limit of memory, and spilling to disk what does not fit."""
 
-import fcntl
-import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-import ibis
 from ibis.backends.duckdb import Backend
 
 from data_engineering.settings import Settings
-
-SPILLS = ".spill"
+from storage import engine
 
 
 @contextmanager
 def connected(settings: Settings) -> Iterator[Backend]:
     """Give a DuckDB connection that keeps to `settings.memory_limit` and spills to a folder that ends with it."""
-    with spill_folder(settings.lake) as folder:
-        connection = ibis.duckdb.connect(memory_limit=settings.memory_limit, temp_directory=folder)
-        try:
-            yield connection
-        finally:
-            connection.disconnect()
+    with engine.connected(settings.lake, settings.memory_limit) as connection:
+        yield connection
 
 
 @contextmanager
-def spill_folder(lake: Path) -> Iterator[Path]:
-    """Give an empty folder of the lake, after sweeping out those whose processes were killed.
-
-    A living process holds a lock on its folder, which ends with the process whatever ends it.
-    """
-    with _locked(_made(lake / SPILLS)) as spills:  # else one process sweeps what another has made and not yet locked
-        for left in spills.iterdir():
-            _sweep(left)
-        folder = _made(spills / secrets.token_hex(4))
-        descriptor = _lock(folder, fcntl.LOCK_EX)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
-
-
-def _sweep(folder: Path) -> None:
-    try:
-        os.close(_lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB))
-    except (BlockingIOError, FileNotFoundError):  # in use, or its process has just removed it
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[Path]:
-    descriptor = _lock(folder, fcntl.LOCK_EX)
-    try:
-        yield folder
-    finally:
-        os.close(descriptor)
-
-
-def _lock(folder: Path, how: int) -> int:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, how)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def asked_by_feast(settings: Settings) -> Iterator[None]:
+    """Have Feast's DuckDB store read through such a connection."""
+    with engine.asked_by_feast(settings.lake, settings.memory_limit):
+        yield

@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from storage.places import Place
+
 MEMORY = r"^\d+(\.\d+)? ?[KMGT]i?B$"  # as DuckDB reads it; it would take a percentage too, of another machine's size
 BUNDLED_SOURCE = Path(__file__).parent / "data" / "adult.data.gz"
 
@@ -16,7 +18,10 @@ class Settings(BaseSettings):
         env_prefix="DATA_", env_ignore_empty=True, env_parse_none_str="none", frozen=True, extra="forbid"
     )
 
-    lake: Path = Field(description="Folder that keeps every stage's Parquet files; `env.sh` sets it.")
+    lake: Place = Field(description="Keeps every stage's files: a folder, `s3://…` or `gs://…`; `env.sh` sets it.")
+    lake_shared: bool = Field(
+        default=False, description="The folders are one and the same for every worker, whatever its host."
+    )
     source: str = Field(
         str(BUNDLED_SOURCE), description="CSV or Parquet file: a path or a URL; or `bigquery://project.dataset.table`."
     )
@@ -32,6 +37,6 @@ class Settings(BaseSettings):
     max_row_change: float = Field(0.20, ge=0, description="Largest change of the row count since the last snapshot.")
     keep_days: int = Field(30, ge=0, description="Days after which `prune` takes away what nobody needs.")
     memory_limit: str = Field(
-        "1500MB", pattern=MEMORY, description="Memory that DuckDB may take in a task; the rest spills into the lake."
+        "1500MB", pattern=MEMORY, description="Memory that DuckDB may take in a task; the rest spills to disk."
     )
     verify_sample: int = Field(500, ge=1, description="Persons that must read the same online and offline.")

@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 from data_engineering import csv_table, digests, parquet_table
 from data_engineering.addresses import SCHEME, parts
 from data_engineering.errors import DataError
-from data_engineering.lake import alone_in, batches, instant_of, new_batch, read_json, staged, write_json
+from data_engineering.lake import MANIFEST, alone_in, instant_of, manifests, new_batch, staged, write_json
 from data_engineering.session import connected
 from data_engineering.settings import BUNDLED_SOURCE, Settings
 from data_engineering.warehouse import Warehouse, count, opened
+from storage.places import local
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +42,16 @@ def extract(settings: Settings, run: str, source: str | None = None) -> str:
         Unavailable: BigQuery does not answer.
     """
     source = source or settings.source
-    for path in settings.lake.glob("staging/*/manifest.json"):
-        if read_json(path)["run"] == run:
-            log.info("run %s read its source before: batch %s", run, path.parent.name)
-            return path.parent.name
+    for batch, manifest in manifests(settings.lake).items():
+        if manifest["run"] == run:
+            log.info("run %s read its source before: batch %s", run, batch)
+            return batch
     with alone_in(settings.lake / "staging"), opened(settings) as tables:
         read = _read_table if source.startswith(SCHEME) else _read_file
         batch, facts = read(tables, settings, source)
         at = instant_of(batch).isoformat()
         manifest = {"run": run, "source": source, **facts, "read_at": at}
-        write_json(staged(settings.lake, batch, "manifest.json"), manifest)
+        write_json(staged(settings.lake, batch, MANIFEST), manifest)
     log.info("%s rows of %s are batch %s", f"{manifest['rows']:,}", source, batch)
     return batch
 
@@ -63,8 +64,7 @@ def _read_table(tables: Warehouse, settings: Settings, source: str) -> tuple[str
     found = bigquery_table.find(bigquery_client.connect(settings), source, settings.key_column)
     read = {"query": found.query, "last_modified": found.last_modified}
     batch = new_batch(settings.lake, tables.published())
-    for former in reversed(batches(settings.lake)[:-1]) if found.last_modified else []:
-        known = read_json(staged(settings.lake, former, "manifest.json"))
+    for former, known in reversed(manifests(settings.lake).items()) if found.last_modified else []:
         if read.items() <= known.items() and tables.repeat(former, batch):
             log.info("%s is unchanged since %s: the rows are batch %s's", source, found.last_modified, former)
             return batch, {"sha256": known["sha256"], "rows": known["rows"], **read}
@@ -77,7 +77,7 @@ def _read_table(tables: Warehouse, settings: Settings, source: str) -> tuple[str
 
 
 def _read_file(tables: Warehouse, settings: Settings, source: str) -> tuple[str, dict[str, Any]]:
-    with connected(settings) as connection, unpacked(source, settings.lake / "staging") as (path, sha256):
+    with connected(settings) as connection, unpacked(source, local(settings.lake / "staging")) as (path, sha256):
         if source == str(BUNDLED_SOURCE) and sha256 != BUNDLED_SHA256:
             raise DataError(
                 f"{source}: SHA-256 is {sha256}, the official file's is {BUNDLED_SHA256}: "

@@ -11,6 +11,7 @@ import pyarrow as pa
 from data_engineering.addresses import parts
 from data_engineering.session import connected
 from data_engineering.settings import Settings
+from storage.places import is_folder
 
 if TYPE_CHECKING:
     from data_engineering.bigquery_table import SourceTable  # Google's client takes a second to import
@@ -71,10 +72,11 @@ def count(tables: Warehouse, table: ir.Table) -> int:
 
 
 def place(settings: Settings) -> str:
-    """Return what Feast's source of the published snapshots has to read: a folder, or a table's name."""
+    """Return what Feast's source of the published snapshots has to read: a folder, objects, or a table's name."""
     if settings.warehouse:
         return ".".join([*parts(settings.warehouse, "project.dataset"), "census"])
-    return str(settings.lake / "census")
+    folder = settings.lake / "census"
+    return str(folder if is_folder(folder) else folder / "*.parquet")
 
 
 @contextmanager

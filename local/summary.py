@@ -1,7 +1,6 @@
 """What the demo says at its end, read from where each fact is kept: Airflow, the lake, MLflow and Feast."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -12,8 +11,10 @@ from rich.table import Table
 
 from data_engineering import lake
 from local.airflow_api import AirflowAPI
+from storage.places import place
 from training import features, register, report, tracking
 from training.models import never_married
+from training.offline import limited
 from training.settings import Settings
 
 REPORT = "report, in make up"
@@ -44,7 +45,7 @@ def show(console: Console, api: AirflowAPI, runs: dict[str, str]) -> None:
 
 def _data() -> dict[str, str]:
     snapshot = newest_snapshot()
-    folder = Path(os.environ["DATA_LAKE"])
+    folder = place(os.environ["DATA_LAKE"])
     counts = lake.read_json(lake.staged(folder, lake.batch_of(snapshot), "clean.json"))
     rows = int(features.snapshot(FeatureStore())["rows"])
     return {
@@ -79,7 +80,8 @@ def _model(pipeline_run: str | None) -> dict[str, str]:
 
 def _person() -> dict[str, str]:
     store = FeatureStore()
-    person = features.persons(store, features.snapshot(store))["person_id"].min()
+    with limited(Settings()):
+        person = features.persons(store, features.snapshot(store))["person_id"].min()
     service = store.get_feature_service(never_married.inference_service)
     rows = store.get_online_features(service, [{"person_id": person}]).to_df()
     names = [feature.name for view in service.feature_view_projections for feature in view.features]

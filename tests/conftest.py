@@ -1,8 +1,9 @@
 """The environment that tests run in: env.sh's, on a folder of their own."""
 
 import os
+import secrets
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,30 @@ def var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in _environment(folder).items():
         monkeypatch.setenv(name, value)
     return folder
+
+
+@pytest.fixture(scope="session")
+def object_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Run emulators of S3 and Google Cloud Storage, and let the client libraries of this process find them."""
+    from fsspec.config import conf
+
+    from tests.objects import stores
+
+    with stores.running(tmp_path_factory.mktemp("stores")) as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setitem(conf, "gs", {"token": "anon"})  # fsspec has read its variables before
+        yield environment
+
+
+@pytest.fixture
+def lake_on(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
+    """Return the call that gives a new, empty place: a `folder`, or on `s3` or `gs`."""
+
+    def address(store: str) -> str:
+        if store == "folder":
+            return str(tmp_path / "lake")
+        request.getfixturevalue("object_stores")
+        return f"{store}://census/{secrets.token_hex(6)}"
+
+    return address

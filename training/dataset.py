@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from feast import FeatureStore
 from feast.types import PrimitiveFeastType
 
+from storage.places import place, readable
 from training import features
 from training.encoded import as_served
 from training.errors import TrainingError
@@ -185,7 +186,8 @@ def load(entry: ModelEntry, path: str | Path) -> TrainingSet:
     Raises:
         TrainingError: the file is not what was saved.
     """
-    table = pq.read_table(path)
+    with readable(place(path)) as file:
+        table = pq.read_table(file)
     note = json.loads(table.schema.metadata[NOTE])
     if _digest(table, note["holdout_share"]) != note["digest"]:
         raise TrainingError(f"{path}: the values are not those that were saved: clear the run's task training_set")

@@ -6,10 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from storage import places
+
 
 @contextmanager
 def committed(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that becomes `path` in one step, or not at all."""
+    """Give a temporary path on this machine whose file becomes that of `path` in one step, or not at all."""
+    if not places.is_folder(path):
+        with places.uploaded(path) as draft:
+            yield draft
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*"):
         left.unlink(missing_ok=True)  # by an earlier try, killed while it wrote

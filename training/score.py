@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import FeatureStore
 
-from training import features, register as registry, tracking
+from training import features, offline, register as registry, tracking
 from training.errors import TrainingError
 from training.features import KEY, SNAPSHOT
 from training.files import committed
@@ -51,10 +51,12 @@ def score(settings: Settings, model: str) -> dict[str, str]:
     path = settings.predictions / model / f"{mark[SNAPSHOT]}-v{version}.parquet"
     if path.exists():
         return {"skipped": f"version {version} has scored snapshot {mark[SNAPSHOT]}"}
-    with committed(path) as draft, pq.ParquetWriter(draft, SCHEMA) as file:
-        for table in predictions(store, entry, version, mark):
-            file.write_table(table)
-    log.info("version %s of %s scored %s persons: %s", version, model, f"{pq.read_metadata(path).num_rows:,}", path)
+    with offline.limited(settings), committed(path) as draft:
+        with pq.ParquetWriter(draft, SCHEMA) as file:
+            for table in predictions(store, entry, version, mark):
+                file.write_table(table)
+        rows = pq.read_metadata(draft).num_rows
+    log.info("version %s of %s scored %s persons: %s", version, model, f"{rows:,}", path)
     return {"path": str(path)}
 
 

@@ -1,10 +1,11 @@
 """The area's settings, read once at the edge and passed in."""
 
 import os
-from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from storage.places import Place
 
 MEMORY = r"^\d+(\.\d+)? ?[KMGT]i?B$"  # as DuckDB reads it; it would take a percentage too, of another machine's size
 CORES = len(os.sched_getaffinity(0))
@@ -18,9 +19,9 @@ class Settings(BaseSettings):
     )
 
     tracking_uri: str = Field(validation_alias="MLFLOW_TRACKING_URI", description="MLflow's tracking and registry.")
-    workspace: Path = Field(description="Folder for the training sets that one DAG run's tasks share.")
-    predictions: Path = Field(description="Folder that `score_people` writes to, in the lake: erasures reach it there.")
-    artifacts: Path | None = Field(None, description="Where MLflow keeps artifacts; unset where a server decides.")
+    workspace: Place = Field(description="Where one DAG run's tasks share training sets: a folder, `s3://…`, `gs://…`.")
+    predictions: Place = Field(description="Where `score_people` writes, in the lake: erasures reach it there.")
+    artifacts: Place | None = Field(None, description="Where MLflow keeps artifacts; unset where a server decides.")
     min_accuracy: float = Field(0.8, ge=0, le=1, description="Default of the gate's Param.")
     alpha: float = Field(0.05, gt=0, le=1, description="Largest p-value at which one recipe counts as better.")
     margin: float = Field(0.002, ge=0, lt=1, description="Accuracy that a champion which is not worse may lack.")

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from storage.places import address
 from training import flavor
 from training.dataset import TrainingSet
 from training.errors import TrainingError
@@ -86,7 +87,7 @@ def _experiment(client: MlflowClient, settings: Settings, entry: ModelEntry) -> 
         return found
     # A tracking server has a place of its own for artifacts; a bare database would put them below the working folder.
     local = None if settings.tracking_uri.startswith("http") else settings.artifacts
-    location = (local / entry.name).absolute().as_uri() if local else None
+    location = address(local / entry.name) if local else None
     try:
         client.create_experiment(entry.name, artifact_location=location, tags={"mlflow.note.content": entry.about})
     except MlflowException as error:

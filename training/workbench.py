@@ -5,16 +5,17 @@ from datetime import datetime
 from feast import FeatureStore
 from sklearn.pipeline import Pipeline
 
-from training import dataset as datasets, evaluate
+from training import dataset as datasets, evaluate, offline
 from training.dataset import TrainingSet
 from training.evaluate import Scores
 from training.models import MODELS
-from training.settings import CORES
+from training.settings import CORES, Settings
 
 
 def training_set(model: str, as_of: datetime | None = None) -> TrainingSet:
     """Return the training set that the DAG would train on."""
-    return datasets.training_set(MODELS[model], FeatureStore(), as_of)
+    with offline.limited(Settings()):
+        return datasets.training_set(MODELS[model], FeatureStore(), as_of)
 
 
 def cross_validate(model: str, dataset: TrainingSet) -> Scores:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from data_engineering.session import SPILLS
+from storage.scratch import SPILLS
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ from feast import FeatureStore
 from mlflow import MlflowClient
 
 from data_engineering import materialize as online, steps
-from data_engineering.session import SPILLS
 from data_engineering.settings import Settings
+from storage.scratch import SPILLS
 from tests.applying import feast_apply
 from training import aliases, dataset as datasets, evaluate
 from training.encoded import as_served

@@ -48,6 +48,8 @@ def refusal(a_view: FeatureView, **config: Any) -> str | None:
 def test_a_plain_view_of_parquet_files_is_taken_on():
     assert refusal(view()) is None
     assert refusal(view(source=source(path="folder", file_format=ParquetFormat()))) is None
+    assert refusal(view(source=source(path="s3://lake/rows.parquet"))) is None
+    assert refusal(view(source=source(path="gs://lake/*.parquet"))) is None
 
 
 @pytest.mark.parametrize(
@@ -60,8 +62,12 @@ def test_a_plain_view_of_parquet_files_is_taken_on():
         (lambda: view(entities=[]), "without join keys"),
         (lambda: view(source=source(path="rows.csv")), "its files are not Parquet"),
         (
-            lambda: view(source=source(path="s3://lake/rows.parquet")),
-            "its files are remote (s3://lake/rows.parquet)",
+            lambda: view(source=source(path="abfs://lake/rows.parquet")),
+            "its files are remote (abfs://lake/rows.parquet)",
+        ),
+        (
+            lambda: view(source=source(path="s3://lake/rows.parquet", s3_endpoint_override="http://localhost")),
+            "behind an endpoint or credentials of their own",
         ),
         (
             lambda: view(schema=[KEY, Field(name="value", dtype=types.Array(types.Float32), vector_index=True)]),

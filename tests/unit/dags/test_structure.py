@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -88,6 +89,51 @@ def test_the_dags_are_these_and_import_without_error(bag: Any):
     assert set(bag.dags) == set(EDGES)
 
 
+SPANNING = "airflow.providers.celery.executors.celery_executor.CeleryExecutor"
+OBJECTS = {
+    "DATA_LAKE": "s3://census/lake",
+    "TRAINING_WORKSPACE": "s3://census/work",
+    "TRAINING_PREDICTIONS": "s3://c/p",
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "folder"),
+    [
+        ({"AIRFLOW__CORE__EXECUTOR": SPANNING}, "DATA_LAKE"),
+        ({"AIRFLOW__CORE__EXECUTOR": "LocalExecutor, KubernetesExecutor"}, "DATA_LAKE"),
+        ({**OBJECTS, "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor", "DATA_LAKE": "file:///srv/lake"}, "DATA_LAKE"),
+        ({**OBJECTS, "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor", "TRAINING_WORKSPACE": "/work"}, "TRAINING_WORKSPACE"),
+    ],
+)
+def test_a_folder_under_an_executor_that_spans_hosts_is_an_import_error_with_the_reason(
+    airflow, monkeypatch, settings, folder
+):
+    from airflow.dag_processing.dagbag import DagBag
+
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    (error,) = DagBag(DAGS / "score_people.py").import_errors.values()
+    reason = rf"{folder}=/.* is a folder, and \S*Executor runs tasks on several hosts, which would not find each other"
+    assert re.search(rf"ValueError: {reason}.s files: set it to s3://.*DATA_LAKE_SHARED=true", error)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor"},
+        {"AIRFLOW__CORE__EXECUTOR": SPANNING, "DATA_LAKE_SHARED": "true"},
+        {"AIRFLOW__CORE__EXECUTOR": SPANNING, **OBJECTS},
+    ],
+)
+def test_folders_of_one_host_shared_ones_and_object_stores_are_taken(airflow, monkeypatch, settings):
+    import places
+
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    places.check_shared()
+
+
 def test_the_edges_are_exactly_these(dag: Any):
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == EDGES[dag.dag_id]
 
@@ -115,7 +161,7 @@ def test_publishing_runs_daily_and_never_at_once_when_it_is_switched_on(bag: Any
     from airflow.serialization.encoders import coerce_to_core_timetable
     from airflow.timetables.base import TimeRestriction
 
-    from assets import cron
+    from triggers import cron
 
     assert bag.dags["publish_features"].schedule == cron("@daily")
     assert cron(None) is None
@@ -328,7 +374,7 @@ def test_each_tasks_log_begins_with_its_run_and_what_it_was_given(dag: Any, noti
     assert caplog.messages == [
         "RUN publish_features manual__1 materialize: given ['20260101T000000.000000Z-0123', True]"
     ]
-    assert all(task.on_execute_callback == [notices.begin] for task in dag.tasks)
+    assert all(task.on_execute_callback[0] == notices.begin for task in dag.tasks)
 
 
 def test_notice_is_given_in_the_log_by_default(notices: ModuleType, monkeypatch: pytest.MonkeyPatch):
@@ -352,3 +398,18 @@ def test_a_notifier_that_is_not_there_is_an_error(notices: ModuleType, monkeypat
     monkeypatch.setenv("PIPELINE_NOTIFIER", "no_such_module.Chat")
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         notices.notifier()
+
+
+def test_without_the_google_provider_the_credentials_stay_application_defaults(airflow, monkeypatch):
+    import connections
+
+    monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", '{"conn_type": "google_cloud_platform"}')
+    before = dict(os.environ)
+    connections.sign_in({})
+    assert dict(os.environ) == before
+
+
+def test_every_task_signs_in_before_it_begins(dag: Any, airflow: Path):
+    import connections
+
+    assert all(connections.sign_in in task.on_execute_callback for task in dag.tasks)

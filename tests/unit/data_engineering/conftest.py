@@ -16,6 +16,7 @@ from data_engineering.clean import clean
 from data_engineering.schema import COLUMNS
 from data_engineering.settings import Settings
 from data_engineering.source import extract
+from storage.places import readable
 from tests.bigquery import service
 
 Row = dict[str, Any]
@@ -52,7 +53,8 @@ def _csv_text(rows: list[Row], *, columns: list[str] | None = None, header: bool
 
 
 def _rows_of(path: Path) -> list[Row]:
-    return list(pq.read_table(path).to_pylist())
+    with readable(path) as file:
+        return list(pq.read_table(file).to_pylist())
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +91,18 @@ def dataset(emulator: dict[str, str]) -> str:
 @pytest.fixture(params=["duckdb", "bigquery"])
 def on_both(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Return settings on a warehouse of their own: in the lake, then in BigQuery."""
+    warehouse = request.getfixturevalue("dataset") if request.param == "bigquery" else None
+    return Settings(lake=tmp_path / "lake", warehouse=warehouse)
+
+
+@pytest.fixture(params=["duckdb", "bigquery", "gs", pytest.param("s3", marks=pytest.mark.sweep)])
+def on_each(request: pytest.FixtureRequest, tmp_path: Path, lake_on: Callable[[str], str]) -> Settings:
+    """Return settings on a warehouse of their own: in a folder, in BigQuery, and in each object store.
+
+    S3's emulator is a slow one.
+    """
+    if request.param in {"s3", "gs"}:
+        return Settings(lake=lake_on(request.param))
     warehouse = request.getfixturevalue("dataset") if request.param == "bigquery" else None
     return Settings(lake=tmp_path / "lake", warehouse=warehouse)
 

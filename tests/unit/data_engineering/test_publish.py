@@ -13,14 +13,16 @@ from data_engineering.publish import content_digest, features, publish
 from data_engineering.schema import FEATURES
 from data_engineering.warehouse import opened
 
-IN_FILES = pytest.mark.parametrize("on_both", ["duckdb"], indirect=True)
+LAKES = ["duckdb", "gs", pytest.param("s3", marks=pytest.mark.sweep)]
+IN_FILES = pytest.mark.parametrize("on_each", LAKES, indirect=True)
+IN_A_FOLDER = pytest.mark.parametrize("on_each", ["duckdb"], indirect=True)
 EDGES = [17, 29, 30, 39, 40, 49, 50, 59, 60, 100]
 
 
 @pytest.fixture
-def settings(on_both):
-    """Everything here holds on both engines."""
-    return on_both
+def settings(on_each):
+    """Everything here holds on both engines, and on each kind of lake."""
+    return on_each
 
 
 @pytest.fixture
@@ -189,7 +191,7 @@ def test_verified_content_is_published_anew_after_other_content_stayed_unverifie
     assert all_published() == [verified, unverified, again]
 
 
-@IN_FILES
+@IN_A_FOLDER
 def test_a_draft_left_by_a_kill_is_not_published(settings, batch_with, all_published):
     batch = batch_with(30)
     path = snapshot_path(settings.lake, f"{batch}-abc")

@@ -9,8 +9,11 @@ import pytest
 from pydantic import ValidationError
 
 from data_engineering import publish
-from data_engineering.session import SPILLS, connected, spill_folder
+from data_engineering.session import connected
 from data_engineering.settings import Settings
+from storage import engine
+from storage.scratch import SPILLS, spill_folder
+from training import offline
 
 # Sorts more than it may hold, says so once files are there, and is then killed.
 SPILLING = """
@@ -86,6 +89,7 @@ def test_the_default_limit_is_one_that_duckdb_reads(tmp_path):
 
 
 def test_duckdb_makes_its_connections_in_one_place():
-    here = Path(publish.__file__).parent
-    makers = [path.name for path in here.glob("*.py") if "duckdb.connect" in path.read_text()]
-    assert makers == ["session.py"]
+    places = [Path(publish.__file__).parent, Path(offline.__file__).parent, Path(engine.__file__).parent]
+    makers = [path.name for here in places for path in here.glob("*.py") if "do_connect" in path.read_text()]
+    assert makers == ["engine.py"]
+    assert not [path for here in places for path in here.glob("*.py") if "duckdb.connect" in path.read_text()]

@@ -1,13 +1,12 @@
 """training/offline.py: the memory limit reaches the DuckDB that Feast asks, for as long as it is wanted."""
 
-import fcntl
-import os
 from pathlib import Path
 
 import ibis
 import pytest
 
-from training.offline import limited, spill_folder
+from storage.scratch import SPILLS
+from training.offline import limited
 
 
 def told(name: str) -> str:
@@ -19,10 +18,10 @@ def test_the_limit_and_the_folder_reach_feasts_duckdb_and_end(settings):
     before = ibis.options.default_backend
     with limited(settings.model_copy(update={"memory_limit": "64MiB"})):
         assert told("memory_limit") == "64.0 MiB"
-        assert [Path(told("temp_directory"))] == list(settings.workspace.iterdir())
+        assert [Path(told("temp_directory"))] == list((settings.workspace / SPILLS).iterdir())
         assert ibis.memtable({"a": [1]}).a.sum().execute() == 1
     assert ibis.options.default_backend is before
-    assert list(settings.workspace.iterdir()) == []
+    assert list((settings.workspace / SPILLS).iterdir()) == []
 
 
 def test_the_backend_of_before_is_back_after_an_error(settings):
@@ -30,18 +29,3 @@ def test_the_backend_of_before_is_back_after_an_error(settings):
     with pytest.raises(ZeroDivisionError), limited(settings):
         1 / 0  # noqa: B018
     assert ibis.options.default_backend is before
-
-
-def test_the_folder_of_a_killed_process_is_swept_and_a_living_ones_is_not(tmp_path):
-    dead, living = tmp_path / ".spill-dead", tmp_path / ".spill-living"
-    for folder in (dead, living):
-        folder.mkdir()
-        (folder / "block.tmp").write_bytes(b"rows")
-    descriptor = os.open(living, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        with spill_folder(tmp_path) as ours:
-            assert sorted(tmp_path.iterdir()) == sorted([living, ours])
-            assert (living / "block.tmp").exists()
-    finally:
-        os.close(descriptor)
