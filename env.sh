@@ -23,13 +23,11 @@ esac
 # Data engineering
 _default DATA_LAKE "$VAR_DIR/lake"
 
-# With DATA_LAKE=s3://… or gs://… all that the tasks share is below it. What they return is an id or an address: that is
-# in Airflow's database then, unless AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH says where.
+# With DATA_LAKE=s3://… or gs://… all that the tasks share is below it.
 case $DATA_LAKE in
     *://*)
         _default TRAINING_WORKSPACE "${DATA_LAKE%/}/training"
         _default MLFLOW_DEFAULT_ARTIFACT_ROOT "${DATA_LAKE%/}/mlflow"
-        [ -n "${AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH:-}" ] || _default AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD -1
         # Else gcsfs asks over gRPC what kind of bucket it is, a minute long where nobody answers that.
         _default GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT false
         ;;
@@ -81,9 +79,12 @@ _default AIRFLOW__CORE__LOAD_EXAMPLES False
 _default AIRFLOW__CORE__EXECUTOR LocalExecutor
 _default AIRFLOW__CORE__PARALLELISM 4
 _default AIRFLOW__CORE__EXECUTION_API_SERVER_URL "http://127.0.0.1:$AIRFLOW_PORT/execution/"
-_default AIRFLOW__CORE__XCOM_BACKEND airflow.providers.common.io.xcom.backend.XComObjectStorageBackend
-_default AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH "file://$VAR_DIR/xcom"
-_default AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD 0
+# What a task returns is an id or a short record, and in Airflow's database, unless a place is set for it. What is short
+# stays there all the same: the scheduler looks itself which tasks were skipped before, and Airflow 3.3 then asks no backend.
+if [ -n "${AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH:-}" ]; then
+    _default AIRFLOW__CORE__XCOM_BACKEND airflow.providers.common.io.xcom.backend.XComObjectStorageBackend
+    _default AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD 500
+fi
 _default AIRFLOW__API__HOST 127.0.0.1
 _default AIRFLOW__API__PORT "$AIRFLOW_PORT"
 _default AIRFLOW__API__BASE_URL "http://127.0.0.1:$AIRFLOW_PORT"
@@ -101,6 +102,6 @@ _default AIRFLOW__OPENLINEAGE__EMISSION_POLICY '[{"scope": {}, "controls": {"hoo
 _default AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD True
 
 case $DATA_LAKE in *://*) ;; *) mkdir -p "$DATA_LAKE/census" 2>/dev/null ;; esac
-mkdir -p "$VAR_DIR/feast" "$VAR_DIR/mlflow" "$VAR_DIR/xcom" "$AIRFLOW_HOME" 2>/dev/null || echo "$VAR_DIR cannot be written: set VAR_DIR" >&2
+mkdir -p "$VAR_DIR/feast" "$VAR_DIR/mlflow" "$AIRFLOW_HOME" 2>/dev/null || echo "$VAR_DIR cannot be written: set VAR_DIR" >&2
 unset _root _name _value _dataset
 unset -f _default

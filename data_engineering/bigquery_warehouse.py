@@ -1,5 +1,6 @@
 """The warehouse in BigQuery: `raw_<batch>`, `clean_<batch>` and the one feature table `census` in a dataset."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 KEY = "person_id"
 TYPES = {"int64": "INT64", "string": "STRING", "timestamp('UTC')": "TIMESTAMP"}
+OURS = re.compile(r"(?:raw|clean)_(\d{8}T\d{6}_\d{6}Z)")  # others may keep tables in the dataset, too
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,8 @@ class BigQueryWarehouse:
 
     def strays(self) -> list[str]:
         """Return the batches that have a table."""
-        names = self.service.tables(f"{self.project}.{self.dataset}", "")
-        found = {name.partition("_")[2].replace("_", ".") for name in names if name.startswith(("raw_2", "clean_2"))}
-        return sorted(found)
+        names = map(OURS.fullmatch, self.service.tables(f"{self.project}.{self.dataset}", ""))
+        return sorted({found[1].replace("_", ".") for found in names if found})
 
     def storage(self, snapshot_id: str) -> "SavedDatasetBigQueryStorage":  # noqa: ARG002
         """Return the feature table: Feast reads of it what has the snapshot's event timestamp."""

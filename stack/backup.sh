@@ -1,7 +1,8 @@
 #!/bin/sh
 # `make backup`: what a stack needs to be again, into a new folder. The stack may be at work meanwhile.
-# The order matters: databases before files, and what refers before what is referred to, so nothing can be missing. The online
-# store is left out; `make rebuild-online` fills it from the lake.
+# The order matters: databases before files, and what refers before what is referred to, so nothing that is added meanwhile
+# can be missing. What is pruned or erased meanwhile can. Drafts and the online store are left out; `make rebuild-online`
+# fills it from the lake.
 set -eu
 umask 077
 
@@ -15,7 +16,7 @@ trap 'exit 1' HUP INT TERM
 for database in airflow mlflow mlflow_auth feast; do
     docker compose exec -T postgres pg_dump --username postgres --format custom --no-owner --no-acl "$database" > "$draft/$database.dump"
 done
-docker compose run --rm --no-deps -T files tar -C / -c lake artifacts > "$draft/files.tar"
+docker compose run --rm --no-deps -T files tar -C / --exclude='.*' -c lake artifacts > "$draft/files.tar"
 (cd "$draft" && sha256sum -- *.dump files.tar > SHA256SUMS)
 mv "$draft" "$folder"
 trap - EXIT

@@ -148,7 +148,9 @@ def register(settings: Settings, model: str, run_id: str, model_id: str) -> str:
         snapshot_id = client.get_run(run_id).data.tags["snapshot_id"]
         log.info(FOLLOWS, run_id, snapshot_id)
         upkeep.pin(store, entry, snapshot_id)
-        return registry.register(client, entry, run_id, model_id)
+        version = registry.register(client, entry, run_id, model_id)
+        client.set_terminated(run_id, "FINISHED")  # a promotion may wait for a person, or never come
+    return version
 
 
 def promote(settings: Settings, model: str, version: str) -> dict[str, Any]:

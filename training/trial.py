@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ def check(uri: str, tracking_uri: str, rows: pd.DataFrame | None = None) -> pd.D
     """Return the answers to `rows` of the model at `uri`, given by a fresh process, or else that to its own example.
 
     Raises:
+        RuntimeError: the process was killed.
         TrainingError: it does not load, answers its own example other than when it was fitted, or says no finite
             number of a row without naming an error.
     """
@@ -48,12 +50,19 @@ def _run(uri: str, tracking_uri: str, model: str, folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": path, "MLFLOW_TRACKING_URI": tracking_uri}
     command = [sys.executable, "-m", "training.trial", model, str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode < 0:  # nothing that the model did: another try may do
+        how = signal.Signals(-done.returncode).name
+        raise RuntimeError(
+            f"the process that tries {uri} was ended by {how}: give tasks more memory, or fewer slots"
+        )
     if done.returncode:
         last = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise TrainingError(f"{uri} does not load and answer in a fresh process: {last[-1]}")
 
 
 def _compare(uri: str, answered: list[dict[Any, Any]], expected: list[dict[str, Any]]) -> None:
+    if len(answered) != len(expected):
+        raise TrainingError(f"{uri} gives {len(answered)} answers to its example of {len(expected)} rows")
     for now, then in zip(answered, expected, strict=True):
         for name in {**then, **now}:
             if not _same(now.get(name), then.get(name)):

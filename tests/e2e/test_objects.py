@@ -22,6 +22,7 @@ def on_s3(environment_of, tmp_path_factory):
     folder = tmp_path_factory.mktemp("on_s3")
     with stores.running(folder / "stores") as settings, pytest.MonkeyPatch.context() as patch:
         places = {"DATA_LAKE": LAKE, "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": XCOMS}
+        places |= {"AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": "0"}  # else the ids are too short to go there
         environment = environment_of(folder / "var", **free_ports(), **SHORT_WAITS, **settings, **places)
         for name, value in settings.items():
             patch.setenv(name, value)

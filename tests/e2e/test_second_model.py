@@ -35,10 +35,14 @@ def state(up, run: str, task: str) -> str:
     return {found["task_id"]: found["state"] for found in up.tasks(DAG, run)}.get(task)
 
 
+def cleared(up, run: str, *tasks: str) -> None:
+    body = {"dag_run_id": run, "task_ids": tasks, "dry_run": False, "only_failed": False}
+    up.call("POST", f"/dags/{DAG}/clearTaskInstances", json=body)
+
+
 def asked_again(up, run: str) -> None:
     """Clear the question and the promotion, as a person does who wants to be asked again."""
-    body = {"dag_run_id": run, "task_ids": ["approval", "promote"], "dry_run": False, "only_failed": False}
-    up.call("POST", f"/dags/{DAG}/clearTaskInstances", json=body)
+    cleared(up, run, "approval", "promote")
     until(lambda: state(up, run, "approval") == "awaiting_input")
 
 
@@ -67,6 +71,11 @@ def test_a_promotion_waits_for_a_person_and_without_an_answer_or_with_no_there_i
     asked_again(up, run)
     answer(up, run, "Reject")
     assert (state(up, run, "approval"), state(up, run, "promote")) == ("success", "skipped")
+    assert aliases() == {"challenger": "1"}
+
+    cleared(up, run, "promote")  # who wants another answer has to ask again
+    until(lambda: up.run(DAG, run)["state"] in DONE and state(up, run, "promote"))
+    assert state(up, run, "promote") == "skipped"
     assert aliases() == {"challenger": "1"}
 
     asked_again(up, run)

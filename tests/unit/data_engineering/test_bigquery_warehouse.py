@@ -206,12 +206,14 @@ def test_erasing_refuses_and_says_where_to_read_on(tmp_path):
         next(erase(None, settings, "somebody", "asked for it"))
 
 
-def test_tables_of_a_killed_run_are_found(warehouse, row, tmp_path):
+def test_tables_of_a_killed_run_are_found_and_no_others(warehouse, row, tmp_path):
     path, batch = tmp_path / "raw.parquet", "20260102T030405.678901Z"
     pq.write_table(pa.Table.from_pylist([row()]), path)
     warehouse.load(batch, path)
     warehouse.write_clean(batch, warehouse.raw(batch))
     warehouse.create()
+    somebodys = f"{warehouse.project}.{warehouse.dataset}.raw_2024_sales"
+    warehouse.service.run(f"CREATE OR REPLACE TABLE `{somebodys}` AS SELECT 1 AS one", "somebody's table")
     assert warehouse.strays() == [batch]
     warehouse.discard(batch)
     assert warehouse.strays() == []

@@ -84,6 +84,13 @@ def test_a_model_that_does_not_load_is_told_with_the_reason(copy: Path, saved: t
         trial.check(str(copy), saved[1])
 
 
+def test_a_killed_trial_is_no_fault_of_the_model_and_may_be_tried_again(copy: Path, saved: tuple[str, str]):
+    (copy / "code" / "feature_row_scorer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(RuntimeError, match=r"was ended by SIGKILL: give tasks more memory") as raised:
+        trial.check(str(copy), saved[1])
+    assert not isinstance(raised.value, TrainingError)
+
+
 @pytest.mark.parametrize("figure", [float("nan"), float("inf"), None, "high"])
 def test_an_answer_that_is_no_finite_number_is_refused(figure: object):
     answers = pd.DataFrame({"prediction": [True, False], "probability": [0.5, figure]})
@@ -102,6 +109,8 @@ def test_numbers_may_differ_by_rounding_and_by_nothing_else():
     for now, then in [(0.3, 0.3000001), (True, False), (float("nan"), float("nan")), (None, 0.3)]:
         with pytest.raises(TrainingError, match=r"^m answers its example with x "):
             trial._compare("m", [{"x": now}], [{"x": then}])
+    with pytest.raises(TrainingError, match=r"^m gives 2 answers to its example of 1 rows$"):
+        trial._compare("m", [{}, {}], [{}])
 
 
 def test_a_registry_that_cannot_be_reached_is_no_fault_of_the_model():
