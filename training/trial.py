@@ -52,9 +52,7 @@ def _run(uri: str, tracking_uri: str, model: str, folder: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode < 0:  # nothing that the model did: another try may do
         how = signal.Signals(-done.returncode).name
-        raise RuntimeError(
-            f"the process that tries {uri} was ended by {how}: give tasks more memory, or fewer slots"
-        )
+        raise RuntimeError(f"the process that tries {uri} was ended by {how}: give tasks more memory, or fewer slots")
     if done.returncode:
         last = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise TrainingError(f"{uri} does not load and answer in a fresh process: {last[-1]}")
