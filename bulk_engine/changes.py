@@ -2,14 +2,20 @@
 
 The note is there only while it is true. It goes before the first row of a run is written and comes back after the
 last, so a stopped run leaves none and the next one writes every row.
+
+A row that is left out keeps its older instant online, by which a run of an earlier interval would take it for older
+than it is. So the intervals that rows were left out of are kept as well, whatever becomes of the note.
 """
 
 import json
 import logging
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
+from importlib.metadata import version
 from typing import Any
 
+from bulk_engine.encode import KEY_VERSION
 from bulk_engine.offline import Interval, Source, quoted
 
 log = logging.getLogger(__name__)
@@ -32,22 +38,31 @@ class Changes:
         if self._ignored is None:
             if note:
                 self._rows.set_state("")
-            return self._source.newest(interval)
+            return self._every(interval, _read(self._rows.left_out()))
         before, self._note = self._verified(note), self._described(interval)
+        left_out = _read(self._rows.left_out())
+        compared = before if not _earlier(interval, left_out) else None
+        more = _said([*left_out, interval]) if compared else None
         # Another materialization that is at work, or was killed, may write until after we have left a note.
-        self._alone = self._rows.set_state(self._running, expected=note) and not note.startswith(RUNNING)
-        if before and self._alone:
-            return self._changed(interval, before)
+        self._known = self._rows.set_state(self._running, note, more) and not note.startswith(RUNNING)
+        if compared and self._known:
+            return self._changed(interval, compared)
         self._rows.set_state(self._running)
         log.info("%s: what is online is not known: every row is written", self._source.view.name)
-        return self._source.newest(interval)
+        left_out = _read(self._rows.left_out())  # again: from now on nobody leaves out rows
+        self._known = self._known and not _earlier(interval, left_out)
+        return self._every(interval, left_out)
 
     def completed(self) -> None:
         """Leave the note, unless newer rows were found online or another materialization was at work."""
         if self._ignored is not None:
-            known = self._alone and not self._rows.rejected
+            known = self._known and not self._rows.rejected
             if not (known and self._rows.set_state(self._note, expected=self._running)):
                 self._rows.set_state("")
+
+    def _every(self, interval: Interval, left_out: list[Interval]) -> str:
+        """Return the query for all rows, but for those older than one that was left out."""
+        return self._source.newest(interval, left_out if _earlier(interval, left_out) else ())
 
     def _changed(self, interval: Interval, before: Interval) -> str:
         keys = " AND ".join(f"n.{quoted(key)} = b.{quoted(key)}" for key in self._source.keys)
@@ -76,6 +91,25 @@ class Changes:
             "digest": str(digest),
             "columns": columns,
             "types": [self._source.kind(name) for name in columns],
-            "written": sorted(self._source.features),
+            "written": {field.name: field.dtype.to_value_type().name for field in self._source.fields},
+            "feast": [version("feast"), KEY_VERSION],
         }
         return json.dumps(said, sort_keys=True)
+
+
+def _earlier(interval: Interval, left_out: list[Interval]) -> bool:
+    """Return whether rows of an interval may be older than rows that were left out."""
+    return any(one.end > interval.end for one in left_out)
+
+
+def _said(intervals: Iterable[Interval]) -> str:
+    """Return intervals as a text, those that meet as one: incremental ones do, and the text stays short."""
+    apart: list[Interval] = []
+    for one in sorted(intervals):
+        last = apart.pop() if apart and one.start <= apart[-1].end else one
+        apart.append(Interval(last.start, max(last.end, one.end)))
+    return json.dumps([[one.start.isoformat(), one.end.isoformat()] for one in apart])
+
+
+def _read(said: str) -> list[Interval]:
+    return [Interval(*map(datetime.fromisoformat, ends)) for ends in json.loads(said or "[]")]

@@ -12,6 +12,7 @@ from feast.infra.common.materialization_job import MaterializationJobStatus, Mat
 from feast.infra.offline_stores.file_source import FileSource
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
+from feast.types import UnixTimestamp
 from tqdm import tqdm
 
 from bulk_engine import online
@@ -61,6 +62,8 @@ class BulkEngine(LocalComputeEngine):  # type: ignore[misc]
                 with opened(view, self.options.memory_limit) as source:
                     if not (why := source.refusal()):
                         self._write(source, task)
+            if why:
+                self._forget([view])  # of what Feast's engine writes the note knows nothing
         except Exception as error:  # noqa: BLE001  a job carries its error, which Feast raises
             return self._job(task, MaterializationJobStatus.ERROR, error)
         if why:
@@ -118,17 +121,17 @@ class BulkEngine(LocalComputeEngine):  # type: ignore[misc]
     ) -> None:
         """Forget what was materialized of the views to delete."""
         super().update(project, views_to_delete, views_to_keep, entities_to_delete, entities_to_keep)
-        self._forget(views_to_delete)
+        self._forget(views_to_delete, gone=True)
 
     def teardown_infra(self, project: str, fvs: Sequence[Any], entities: Sequence[Any]) -> None:
         """Forget what was materialized of all views."""
         super().teardown_infra(project, fvs, entities)
-        self._forget(fvs)
+        self._forget(fvs, gone=True)
 
-    def _forget(self, views: Sequence[Any]) -> None:
+    def _forget(self, views: Sequence[Any], *, gone: bool = False) -> None:
         for view in views:
             if isinstance(view, FeatureView):
-                online.forget(self.repo_config, self.online_store, view, self.options.wait_seconds)
+                online.forget(self.repo_config, self.online_store, view, self.options.wait_seconds, gone=gone)
 
 
 def _refusal(view: FeatureView) -> str | None:
@@ -141,6 +144,8 @@ def _refusal(view: FeatureView) -> str | None:
         "validated": view.enable_validation,
         "written offline too": view.offline,
         "not online": not view.online,
+        # Feast keeps their whole seconds: keys that differ offline may be one online.
+        "a join key is a timestamp": any(key.dtype == UnixTimestamp for key in view.entity_columns),
         "without join keys": not view.entity_columns or view.join_keys == [DUMMY_ENTITY_ID],
         f"more than {MOST_FEATURES:,} features": len(view.features) > MOST_FEATURES,
         "a feature is a vector": any(field.vector_index for field in view.features),

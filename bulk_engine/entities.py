@@ -36,11 +36,10 @@ def listed(store: FeatureStore, view_name: str) -> set[Key]:
 def remove(store: FeatureStore, view_name: str, keys: Iterable[Key]) -> int:
     """Remove entities from a view's online rows; return how many were there.
 
-    The next materialization with `write: changed` writes every row.
+    If any was, the next materialization with `write: changed` writes every row.
     """
     view = store.get_feature_view(view_name)
     with _rows(store, view) as rows:
-        rows.set_state("")
         return int(rows.remove(_serialized(list(keys), view)))
 
 
@@ -49,6 +48,7 @@ def remove_absent(store: FeatureStore, view_name: str, present: Callable[[], Col
 
     `present` is called after the entities online are listed, and must return the newest snapshot's entities at least.
     One that a materialization writes between the listing and the removal stays.
+    If any is removed, the next materialization with `write: changed` writes every row: it may be back unchanged.
     """
     view = store.get_feature_view(view_name)
 

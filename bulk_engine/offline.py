@@ -1,7 +1,7 @@
 """The offline side: DuckDB reads a view's Parquet files and keeps the newest row of each entity."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,7 +43,7 @@ TYPES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Interval:
     """A closed interval of event time, as Feast materializes it."""
 
@@ -59,6 +59,7 @@ class Source:
         self.connection = connection
         source = view.batch_source
         mapped = {new: old for old, new in (source.field_mapping or {}).items()}
+        self.fields = [*view.entity_columns, *view.features]
         self.keys: list[str] = list(view.join_keys)
         self.features = [field.name for field in view.features]
         self.event, self.created = source.timestamp_field, source.created_timestamp_column or None
@@ -81,7 +82,7 @@ class Source:
         for name in self.instants:
             if self.kind(name) not in INSTANTS:
                 return f"its column {name} is {self.kind(name)} and no timestamp"
-        for field in [*self.view.entity_columns, *self.view.features]:
+        for field in self.fields:
             if self.kind(field.name) not in TYPES.get(field.dtype.to_value_type().name, ()):
                 return f"its column {field.name} is {self.kind(field.name)} and shall be {field.dtype}"
         return None
@@ -99,14 +100,18 @@ class Source:
         ((*found,),) = self.connection.execute(query).fetchall()
         return tuple(found)
 
-    def newest(self, interval: Interval) -> str:
-        """Return the query for the newest row of each entity in an interval: by event time, then by creation."""
+    def newest(self, interval: Interval, others: Collection[Interval] = ()) -> str:
+        """Return the query for the newest row of each entity in an interval: by event time, then by creation.
+
+        Without the entities that have a newer one in `others`.
+        """
         columns = ", ".join(f"{quoted(self._names[name])} AS {quoted(name)}" for name in self.columns)
         keys = ", ".join(quoted(self._names[name]) for name in self.keys)
         order = ", ".join(f"{quoted(self._names[name])} DESC NULLS LAST" for name in self.instants)
+        read = " OR ".join(map(self._within, (interval, *others)))
         return (
-            f"SELECT {columns} FROM {self._read} WHERE {self._within(interval)} "  # noqa: S608
-            f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
+            f"SELECT {columns} FROM {self._read} WHERE {read} "  # noqa: S608
+            f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1 AND {self._within(interval)}"
         )
 
     def batches(self, query: str, rows: int, *, in_order: bool) -> Iterator[pa.RecordBatch]:

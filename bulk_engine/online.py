@@ -39,9 +39,12 @@ def rows_of(config: RepoConfig, store: Any, view: FeatureView, wait_seconds: flo
     return SqliteRows(config, store, view, wait_seconds)
 
 
-def forget(config: RepoConfig, store: Any, view: FeatureView, wait_seconds: float = WAIT_SECONDS) -> None:
-    """Take away the note on what was materialized last, if there is one: the next run writes every row."""
+def forget(config: RepoConfig, store: Any, view: FeatureView, wait_seconds: float, *, gone: bool) -> None:
+    """Take away the note on what was materialized last, if there is one: the next run writes every row.
+
+    If the view's rows are `gone`, so is what is known of rows left out.
+    """
     if refusal(config) or (config.online_store.type != "redis" and not Path(sqlite_path(config)).exists()):
         return
     with rows_of(config, store, view, wait_seconds) as rows:
-        rows.set_state("")
+        rows.set_state("", left_out="" if gone else None)

@@ -41,6 +41,7 @@ class RedisRows:
         self._fields = {field.name: redis_field(f"{self._view}:{field.name}") for field in view.features}
         self._ttl = config.online_store.key_ttl_seconds or 0
         self._state = f"bulk_engine:{config.project}:{self._view}"
+        self._left_out = f"{self._state}:left_out"
         self.rejected = 0
 
     # One connection for all batches: if the server restarts, what it lost is not passed over in silence.
@@ -120,12 +121,12 @@ class RedisRows:
                     yield entity, instant
 
     def _removed(self, entities: Iterable[tuple[bytes, bytes]]) -> int:
-        """Remove entities whose rows have the instant given, b"" for any."""
+        """Remove entities whose rows have the instant given, b"" for any, and the note with the first."""
         script = self._client.register_script(REMOVE)
         names = [b"_ts:", self._instant, *self._fields.values()]
         pending, removed = iter(entities), 0
         while chunk := list(islice(pending, KEYS_PER_CALL)):
-            keys = [entity + self._project for entity, _ in chunk]
+            keys = [*(entity + self._project for entity, _ in chunk), self._state]
             removed += script(keys=keys, args=[len(names), *names, *(instant for _, instant in chunk)])
         return removed
 
@@ -133,10 +134,17 @@ class RedisRows:
         """Return the note that is kept beside the rows, "" if there is none."""
         return (self._client.get(self._state) or b"").decode()
 
-    def set_state(self, new: str, expected: str | None = None) -> bool:
-        """Replace the note, "" for none, if it is the `expected` one or None is given; return whether it was."""
-        given = [new] if expected is None else [new, expected]
-        return bool(self._client.register_script(SWAP)(keys=[self._state], args=given))
+    def left_out(self) -> str:
+        """Return the intervals that rows were left out of, "" if there are none."""
+        return (self._client.get(self._left_out) or b"").decode()
+
+    def set_state(self, new: str, expected: str | None = None, left_out: str | None = None) -> bool:
+        """Replace the note, "" for none, if it is the `expected` one or None is given; return whether it was.
+
+        With it `left_out` is replaced, if given.
+        """
+        given = [new, "" if expected is None else f"={expected}", *([] if left_out is None else [left_out])]
+        return bool(self._client.register_script(SWAP)(keys=[self._state, self._left_out], args=given))
 
 
 def _timestamp(at: datetime) -> bytes:

@@ -49,11 +49,12 @@ end
 return rejected
 """
 
-# KEYS: entities. ARGV: number of names; the start of every view's instant field; the name of this view's; the names of
-# its features' fields; then per entity the instant that it must still have, '' for any. Returns how many were removed.
+# KEYS: entities; last, the note, which goes with the first removed. ARGV: number of names; the start of every view's
+# instant field; the name of this view's; the names of its features' fields; then per entity the instant that it must
+# still have, '' for any. Returns how many were removed.
 REMOVE = """
 local names = {unpack(ARGV, 3, 1 + ARGV[1])}
-local removed = 0
+local note, removed = table.remove(KEYS), 0
 for row, key in ipairs(KEYS) do
   local there, wanted = redis.call('HGET', key, ARGV[3]), ARGV[1 + ARGV[1] + row]
   if there and (wanted == '' or wanted == there) then
@@ -65,12 +66,16 @@ for row, key in ipairs(KEYS) do
     removed = removed + 1
   end
 end
+if removed > 0 then redis.call('DEL', note) end
 return removed
 """
 
-# KEYS: one. ARGV: the new value, '' for none; what must be there now, '' for nothing. Returns 1 if it was so.
+# KEYS: two. ARGV: the first's new value, '' for none; '=' and what must be there now, '' for anything; the second's new
+# value, if it gets one. Returns 1 if it was so.
 SWAP = """
-if ARGV[2] and (redis.call('GET', KEYS[1]) or '') ~= ARGV[2] then return 0 end
-if ARGV[1] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[1]) end
+if ARGV[2] ~= '' and '=' .. (redis.call('GET', KEYS[1]) or '') ~= ARGV[2] then return 0 end
+for n, value in ipairs({ARGV[1], ARGV[3]}) do
+  if value == '' then redis.call('DEL', KEYS[n]) else redis.call('SET', KEYS[n], value) end
+end
 return 1
 """

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from feast import FeatureView, RepoConfig
@@ -57,10 +57,11 @@ class SqliteRows:
         Of two in the same second the later writer wins: the seconds are all that Feast keeps.
         """
         event, created = rows.event.map(_seconds).rows(), rows.created.map(_seconds).rows()
+        until = rows.event.map(_not_newer).rows()
         features = {name: column.map(_stored).rows() for name, column in rows.features.items()}
         keys = rows.keys.to_pylist()
         with self._transaction():
-            newer = self._newer_online(list(zip(keys, event, strict=True)))
+            newer = self._newer_online(list(zip(keys, until, strict=True)))
             self._connection.executemany(
                 UPSERT.format(table=self._table),
                 (
@@ -97,29 +98,46 @@ class SqliteRows:
             return self._removed(list(chosen(self.listed())))
 
     def _removed(self, entities: Iterable[bytes]) -> int:
+        """Remove entities, and the note with the first."""
         delete = f"DELETE FROM {self._table} WHERE entity_key = ?"  # noqa: S608
-        return sum([self._connection.execute(delete, (key,)).rowcount > 0 for key in entities])
+        removed = sum([self._connection.execute(delete, (key,)).rowcount > 0 for key in entities])
+        if removed:
+            self._keep(self._view, "")
+        return removed
 
     def state(self) -> str:
         """Return the note that is kept beside the rows, "" if there is none."""
+        return self._kept(self._view)
+
+    def left_out(self) -> str:
+        """Return the intervals that rows were left out of, "" if there are none."""
+        return self._kept(f"{self._view}:left_out")
+
+    def set_state(self, new: str, expected: str | None = None, left_out: str | None = None) -> bool:
+        """Replace the note, "" for none, if it is the `expected` one or None is given; return whether it was.
+
+        With it `left_out` is replaced, if given.
+        """
+        with self._transaction():
+            if expected is not None and self.state() != expected:
+                return False
+            self._keep(self._view, new)
+            if left_out is not None:
+                self._keep(f"{self._view}:left_out", left_out)
+            return True
+
+    def _kept(self, name: str) -> str:
         if not self._connection.execute("SELECT * FROM sqlite_master WHERE name = 'bulk_engine_state'").fetchone():
             return ""
-        query = "SELECT state FROM bulk_engine_state WHERE view = ?"
-        found = self._connection.execute(query, (self._view,)).fetchone()
+        found = self._connection.execute("SELECT state FROM bulk_engine_state WHERE view = ?", (name,)).fetchone()
         return str(found[0]) if found else ""
 
-    def set_state(self, new: str, expected: str | None = None) -> bool:
-        """Replace the note, "" for none, if it is the `expected` one or None is given; return whether it was."""
-        with self._transaction():
-            there = self.state()
-            if expected is not None and there != expected:
-                return False
-            if new:
-                self._connection.execute(STATES)
-                self._connection.execute("REPLACE INTO bulk_engine_state VALUES (?, ?)", (self._view, new))
-            elif there:
-                self._connection.execute("DELETE FROM bulk_engine_state WHERE view = ?", (self._view,))
-            return True
+    def _keep(self, name: str, text: str) -> None:
+        if text:
+            self._connection.execute(STATES)
+            self._connection.execute("REPLACE INTO bulk_engine_state VALUES (?, ?)", (name, text))
+        elif self._kept(name):
+            self._connection.execute("DELETE FROM bulk_engine_state WHERE view = ?", (name,))
 
     @contextmanager
     def _overwriting(self) -> Iterator[None]:
@@ -142,6 +160,16 @@ class SqliteRows:
 
 def _seconds(at: datetime | None) -> int | None:
     return None if at is None else adapt_datetime_epoch(to_naive_utc(at))
+
+
+def _not_newer(at: datetime) -> int:
+    """Return the greatest seconds under which Feast may keep an instant that is not newer.
+
+    Where clocks are put forward, it keeps instants of the hour before under the seconds of the hour after.
+    """
+    naive, hour = to_naive_utc(at), timedelta(hours=1)
+    before = adapt_datetime_epoch(naive.replace(microsecond=0) - hour) + hour // timedelta(seconds=1)
+    return int(max(adapt_datetime_epoch(naive), before))
 
 
 def _stored(value: Any) -> tuple[bytes, str | None]:

@@ -60,6 +60,13 @@ def test_a_plain_view_of_parquet_files_is_taken_on():
         (lambda: view(schema=[KEY, *(Field(name=f"f{n}", dtype=types.Int64) for n in range(1001))]), "more than 1,000"),
         (lambda: view(offline=True), "written offline too"),
         (lambda: view(entities=[]), "without join keys"),
+        (
+            lambda: view(
+                entities=[Entity(name="at", join_keys=["at"], value_type=ValueType.UNIX_TIMESTAMP)],
+                schema=[Field(name="at", dtype=types.UnixTimestamp), VALUE],
+            ),
+            "a join key is a timestamp",
+        ),
         (lambda: view(source=source(path="rows.csv")), "its files are not Parquet"),
         (
             lambda: view(source=source(path="abfs://lake/rows.parquet")),

@@ -1,6 +1,7 @@
 """A newer value is never replaced by an older one, and a correction is taken, on both online stores."""
 
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime, time as clock, timedelta
 from typing import Any
 
 import pytest
@@ -51,6 +52,33 @@ def test_the_time_before_1970_counts(pair):
         materialized(pair, rows, later, later)
         materialized(pair, rows, earlier, earlier)
         assert online(pair, "a") == [2]
+
+
+@pytest.fixture
+def _berlin(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_berlin")
+def test_no_newer_row_is_left_where_clocks_are_put_forward(pair):
+    day = datetime(2026, 3, 29, tzinfo=UTC)  # Feast's SQLite reads 02:30 UTC as local time, which Berlin has not
+    for earlier, later in [("01:59", "02:30"), ("02:30", "03:05"), ("02:59", "03:00"), ("03:59", "04:00")]:
+        pair.clear()
+        instants = [datetime.combine(day, clock.fromisoformat(at), UTC) for at in (earlier, later)]
+        rows = [row("a", n, at) for n, at in enumerate(instants)]
+        for at in instants:
+            materialized(pair, rows, at, at)
+        assert online(pair, "a") == [1]
+    pair.clear()
+    earlier_hour, later_hour = (day + timedelta(hours=n) for n in (4, 5))
+    rows = [row("a", 0, earlier_hour), row("a", 1, later_hour)]
+    for at in (later_hour, earlier_hour):
+        materialized(pair, rows, at, at)
+    assert online(pair, "a") == [1]  # soon after, the newer one stays again
 
 
 # What is written when: each run adds rows and materializes a window.
