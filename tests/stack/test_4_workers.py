@@ -44,7 +44,7 @@ def test_a_worker_that_is_killed_during_a_run_loses_nothing(workers, admin):
     until("its first task", lambda: "success" in admin.states(PUBLISHING, run).values())
     compose("--profile", "celery", "kill", "worker", env=CELERY)
     compose("--profile", "celery", "up", "--wait", "--detach", "--scale", "worker=2", env=CELERY)
-    # A task that the worker had begun is missed after five minutes, one that it had only taken from the queue after ten.
+    # A task that the worker had begun is missed after five minutes, one that it had only taken up after ten.
     state = admin.ended(PUBLISHING, run, seconds=1200)
     if state == "failed":
         run = admin.trigger(PUBLISHING, force=True)
