@@ -46,7 +46,7 @@ def test_without_feast_apply_both_areas_say_to_run_it(store, tmp_path):
             "has height, which is not published",
         ),
         ('name="capital_gain", dtype=Int64', 'name="capital_gain", dtype=String', "has capital_gain as String, and"),
-        ('"/census"', '"/people"', "reads "),
+        ('/census"', '/people"', "reads "),
     ],
     ids=["lacks", "has", "type", "folder"],
 )

@@ -33,7 +33,8 @@ def aged(publisher, snapshot_id: str) -> None:
 
 def test_the_snapshot_is_pinned_before_its_version_is_there(publisher, settings, monkeypatch):
     run = SimpleNamespace(data=SimpleNamespace(tags={"snapshot_id": publisher.first}))
-    monkeypatch.setattr(tracking, "connect", lambda _: SimpleNamespace(get_run=lambda _: run))
+    client = SimpleNamespace(get_run=lambda _: run, set_terminated=lambda *_: None)
+    monkeypatch.setattr(tracking, "connect", lambda _: client)
     monkeypatch.setattr(tracking, "resumed", lambda *_: nullcontext())
     seen: list[dict[str, str]] = []
     monkeypatch.setattr(steps.registry, "check_signature", lambda *_: None)
