@@ -49,9 +49,9 @@ def task_defaults(owner: str) -> dict[str, Any]:
         "max_retry_delay": timedelta(minutes=5),
         "retry_policy": ExceptionRetryPolicy(rules=[RetryRule(exception=never_again, action=RetryAction.FAIL)]),
         "execution_timeout": timedelta(minutes=30),
-        "on_execute_callback": [begin, sign_in],
-        "on_failure_callback": notifier(),
-        "on_skipped_callback": notifier(),
+        "pre_execute": sign_in,  # no callback: Airflow logs what one raises, and the task would go on as somebody else
+        "on_execute_callback": begin,
+        **dict.fromkeys(("on_failure_callback", "on_skipped_callback"), notifier()),
     }
 
 

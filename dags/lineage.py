@@ -9,6 +9,7 @@ from airflow.providers.common.compat.lineage.entities import File
 from airflow.sdk import Asset, Context
 
 from data_engineering.settings import Settings as DataSettings
+from notices import begin
 from training.settings import Settings as TrainingSettings
 
 DATA, TRAINING = DataSettings(), TrainingSettings()
@@ -36,6 +37,9 @@ SNAPSHOTS = place(DATA.lake / "census")
 def read_source(context: Context) -> None:
     """Name the source of this run, before it is read: its Param may say another one than the setting."""
     context["task"].inlets = [place(context["params"]["source"] or DATA.source)]
+
+
+BEGIN_READING = [begin, read_source]  # the callbacks of the task that reads the source
 
 
 def training_sets(model: str) -> File:

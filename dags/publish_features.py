@@ -4,7 +4,7 @@ from airflow.sdk import Param, dag, task
 
 from assets import CENSUS_FEATURES, dag_options, imported_late, skip
 from data_engineering.settings import Settings
-from lineage import SNAPSHOTS, STAGING, dataset, emitted, read_source
+from lineage import BEGIN_READING, SNAPSHOTS, STAGING, dataset, emitted
 from triggers import RUN_TYPES, cron
 
 SETTINGS = Settings()
@@ -19,7 +19,7 @@ PARAMS = {
 def publish_features():
     """Publish US Census features into Feast, then tell the models. No backfill: the source keeps no history."""
 
-    @task(pre_execute=read_source, outlets=[STAGING])
+    @task(on_execute_callback=BEGIN_READING, outlets=[STAGING])
     def extract(run_id=None, params=None):
         """Read the source once into an immutable raw snapshot with a manifest."""
         return steps().extract(SETTINGS, run_id, params["source"])
