@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import compress
 from typing import Any, Self
 
 from feast import FeatureView, RepoConfig
@@ -15,7 +16,7 @@ from bulk_engine.offline import quoted
 
 CACHE_KILOBYTES = 64_000
 UPSERT = """
-INSERT INTO {table} (entity_key, feature_name, value, value_text, event_ts, created_ts) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO {table} (entity_key, feature_name, value, value_text, event_ts, created_ts) VALUES {rows}
 ON CONFLICT (entity_key, feature_name) DO UPDATE SET
     value = excluded.value, value_text = excluded.value_text,
     event_ts = excluded.event_ts, created_ts = excluded.created_ts
@@ -38,6 +39,7 @@ class SqliteRows:
         self._path, self._wait = sqlite_path(config), wait_seconds
         self._view = compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning)
         self._table = quoted(self._view)
+        self._upsert = _upsert(self._table, [field.name for field in view.features])
         self.rejected = 0
 
     def __enter__(self) -> Self:
@@ -58,19 +60,16 @@ class SqliteRows:
         """
         event, created = rows.event.map(_seconds).rows(), rows.created.map(_seconds).rows()
         until = rows.event.map(_not_newer).rows()
-        features = {name: column.map(_stored).rows() for name, column in rows.features.items()}
         keys = rows.keys.to_pylist()
+        columns = [
+            part
+            for column in rows.features.values()
+            for part in (keys, column.map(_serialized).rows(), column.map(_text).rows(), event, created)
+        ]
         with self._transaction():
             newer = self._newer_online(list(zip(keys, until, strict=True)))
-            self._connection.executemany(
-                UPSERT.format(table=self._table),
-                (
-                    (key, name, *features[name][row], event[row], created[row])
-                    for row, key in enumerate(keys)
-                    if key not in newer
-                    for name in features
-                ),
-            )
+            entities = compress(zip(*columns, strict=True), [key not in newer for key in keys])
+            self._connection.executemany(self._upsert, entities)
         self.rejected += len(newer)
 
     def flush(self) -> None:
@@ -172,5 +171,20 @@ def _not_newer(at: datetime) -> int:
     return int(max(adapt_datetime_epoch(naive), before))
 
 
-def _stored(value: Any) -> tuple[bytes, str | None]:
-    return value.SerializeToString(), extract_text_and_num(value, compute_num=False)[0]
+def _upsert(table: str, features: list[str]) -> str:
+    """Return the statement that writes an entity's row of each feature: one call of SQLite's in place of many."""
+    rows = ", ".join(f"(?, {_literal(name)}, ?, ?, ?, ?)" for name in features)
+    return UPSERT.format(table=table, rows=rows)
+
+
+def _literal(text: str) -> str:
+    return "'{}'".format(text.replace("'", "''"))
+
+
+def _serialized(value: Any) -> bytes:
+    return bytes(value.SerializeToString())
+
+
+def _text(value: Any) -> str | None:
+    text: str | None = extract_text_and_num(value, compute_num=False)[0]
+    return text
