@@ -8,11 +8,13 @@ the next task. Nothing is computed here: OpenMP's threads do not survive a fork.
 import os
 import sys
 import warnings
+from contextlib import suppress
 from importlib import import_module
 
 THIRD_PARTY = (
     "duckdb",
     "feast",
+    "feast.infra.data_sources.mlflow",
     "feast.infra.offline_stores.duckdb",
     "feast.infra.offline_stores.file_source",
     "feast.infra.online_stores.sqlite",
@@ -25,10 +27,12 @@ THIRD_PARTY = (
     "mlflow.pyfunc.scoring_server",
     "mlflow.sklearn",
     "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.rest_store",
     "mlflow.store.tracking.sqlalchemy_store",
     "pyarrow.compute",
     "pyarrow.csv",
     "pyarrow.parquet",
+    "pydantic_settings",
     "sklearn.compose",
     "sklearn.metrics",
     "sklearn.model_selection",
@@ -36,12 +40,20 @@ THIRD_PARTY = (
     "skops.io",
 )
 
-# The production stack's stores; their libraries are not installed for one machine.
-STACK = ("feast.infra.online_stores.redis", "mlflow.store.tracking.rest_store", "psycopg")
+# Not installed for one machine. Feast's first online read tries to import each of its stores, whichever is in use.
+IF_INSTALLED = (
+    "feast.infra.online_stores.dynamodb",
+    "feast.infra.online_stores.postgres_online_store.postgres",
+    "feast.infra.online_stores.redis",
+    "psycopg",
+)
 
 forks_tasks = "celery" if "Celery" in os.environ.get("AIRFLOW__CORE__EXECUTOR", "") else "scheduler"
 if sys.argv[1:2] == [forks_tasks]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # skops looks into every module there is, Airflow's deprecated names included
-        for module in (*THIRD_PARTY, *(STACK if os.environ.get("FEAST_REDIS") else ())):
+        for module in THIRD_PARTY:
             import_module(module)
+        for module in IF_INSTALLED:
+            with suppress(ImportError):
+                import_module(module)
