@@ -22,8 +22,9 @@ from bulk_engine.feast_internals import (
 )
 from bulk_engine.redis_scripts import REMOVE, SWAP, WRITE
 
-ROWS_PER_CALL = 50  # the server answers nobody while a script runs: half a millisecond
+ROWS_PER_CALL = 100  # the server answers nobody while a script runs: 0.7 milliseconds
 KEYS_PER_CALL = 1000
+VALUES_PER_CALL = 2**16  # two bytes say which
 
 
 class RedisRows:
@@ -82,9 +83,10 @@ class RedisRows:
         keys = pc.binary_join_element_wise(headed(keys, lambda n: b"$%d\r\n" % n), pa.scalar(b"\r\n", BYTES), NOTHING)
         options = [b"%d" % self._ttl, b"%d" % len(columns), self._instant, *self._fields.values()]
         calls: list[bytes | memoryview] = []
-        for start in range(0, len(keys), ROWS_PER_CALL):
-            distinct, places = np.unique(table[start : start + ROWS_PER_CALL], return_inverse=True)
-            count = min(ROWS_PER_CALL, len(keys) - start)
+        most = min(ROWS_PER_CALL, VALUES_PER_CALL // len(columns))
+        for start in range(0, len(keys), most):
+            distinct, places = np.unique(table[start : start + most], return_inverse=True)
+            count = min(most, len(keys) - start)
             words = 3 + count + len(options) + len(distinct) + 1
             calls += [
                 b"*%d\r\n$7\r\nEVALSHA\r\n%b%b" % (words, _bulk(self._write), _bulk(b"%d" % count)),
@@ -93,7 +95,7 @@ class RedisRows:
                 *values[distinct],
                 _bulk(places.astype(">u2").tobytes()),
             ]
-        return b"".join(calls), -(-len(keys) // ROWS_PER_CALL)
+        return b"".join(calls), -(-len(keys) // most)
 
     def listed(self) -> Iterator[bytes]:
         """Give each serialized entity key."""

@@ -30,13 +30,13 @@ local function newer(one, other)
 end
 
 local width, places = tonumber(ARGV[2]), ARGV[#ARGV]
-local values = 3 + width
+local values, format = 3 + width, '>' .. string.rep('H', width)
 local known = redis.call('EXISTS', unpack(KEYS)) > 0  -- one look in place of one for each of entities that are new
 local hash, rejected = {}, 0
 for i = 1, width do hash[2 * i] = ARGV[2 + i] end
 for row, key in ipairs(KEYS) do
-  local place = {places:byte((row - 1) * 2 * width + 1, row * 2 * width)}
-  for i = 1, width do hash[2 * i + 1] = ARGV[values + 256 * place[2 * i - 1] + place[2 * i]] end
+  local place = {struct.unpack(format, places, (row - 1) * 2 * width + 1)}
+  for i = 1, width do hash[2 * i + 1] = ARGV[values + place[i]] end
   local there = known and redis.call('HGET', key, ARGV[3])
   if there and newer(there, hash[3]) then
     rejected = rejected + 1

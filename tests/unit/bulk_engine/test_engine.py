@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 import bulk_engine
 from bulk_engine import BulkEngine, feast_internals
+from bulk_engine.engine import MOST_FEATURES
+from bulk_engine.redis_rows import ROWS_PER_CALL
 from tests.unit.bulk_engine.conftest import END, START, Pair
 
 SOURCE = FileSource(name="files", path="rows.parquet", timestamp_field="event")
@@ -182,6 +184,30 @@ def test_redis_keys_live_as_long_as_stocks(online_of, tmp_path):
     assert [expires for _, expires in ours.dump().values()] == [True]
     stock.clear()
     ours.clear()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_a_view_of_the_most_features_each_value_another_is_written_as_stock_writes_it(online_of, tmp_path, kind):
+    names, people = [f"it's {n}" for n in range(MOST_FEATURES)], range(ROWS_PER_CALL)
+    columns = {name: [number * len(people) + person for person in people] for number, name in enumerate(names)}
+    at = [START] * len(people)
+    pq.write_table(pa.table({"person": [str(n) for n in people], **columns, "event": at}), tmp_path / "wide.parquet")
+    wide = view(
+        name="wide",
+        schema=[KEY, *(Field(name=name, dtype=types.Int64) for name in names)],
+        source=source(name="wide", path=str(tmp_path / "wide.parquet")),
+    )
+    dumps = []
+    for number, engine_type in ((7, "local"), (8, "bulk_engine.BulkEngine")):
+        online = online_of(kind, tmp_path, number, {"type": engine_type})
+        online.store.apply([PERSON, wide])
+        online.store.config.materialization_config.online_write_batch_size = 1000  # no smaller than a call
+        online.materialize("wide")
+        dumps.append(online.dump())
+        online.clear()
+    stock, ours = dumps
+    assert ours == stock
+    assert sum(map(len, ours.values())) >= len(people)
 
 
 def test_progress_is_shown_as_feast_shows_it(pair, capsys):
