@@ -39,7 +39,7 @@ types: .venv/.dev
 	.venv/bin/mypy $(PACKAGES)
 
 unit: .venv/.dev .venv/.bqemulator/.installed
-	$(WITH_ENV) pytest -n 2 --dist loadfile -m 'not sweep' tests/unit tests/faults
+	$(WITH_ENV) pytest -n 2 -m 'not sweep' tests/unit tests/faults
 
 e2e: .venv/.dev .venv/.bqemulator/.installed
 	$(WITH_ENV) pytest -m 'not sweep' tests/e2e

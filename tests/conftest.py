@@ -7,14 +7,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).parent.parent
+FAULTS = "tests/faults/"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the tests of training run on a tracking server, whose models and experiments they remove."""
     parser.addoption("--mlflow-server", help="address of the server; its login is the environment's")
     parser.addoption("--mlflow-artifacts", help="folder in which the server keeps artifacts")
+
+
+class ByFile(LoadFileScheduling):
+    """Gives each worker whole files; those of faults to one, since they share a store that takes long to make."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return FAULTS if nodeid.startswith(FAULTS) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Let pytest-xdist share the tests out so."""
+    return ByFile(config, log)
 
 
 def _environment(var: Path, **settings: str) -> dict[str, str]:

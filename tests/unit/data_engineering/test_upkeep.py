@@ -422,7 +422,7 @@ def test_the_samples_of_a_broken_contract_forget_the_person(publisher):
     ("module", "name", "nth"),
     [
         pytest.param("data_engineering.erasures", "begun", 1, marks=pytest.mark.sweep),
-        ("data_engineering.erase", "rewrite", 3),
+        pytest.param("data_engineering.erase", "rewrite", 3, marks=pytest.mark.sweep),
         ("bulk_engine", "remove", 1),
     ],
 )
