@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from google.api_core.exceptions import Forbidden
 from google.api_core.retry import Retry
+from google.auth.credentials import Credentials
 from google.cloud import bigquery
 
-from data_engineering.bigquery_errors import explained, transient
+from data_engineering.bigquery_errors import explained, explanation, transient
 from data_engineering.errors import DataError
 from data_engineering.settings import Settings
 
@@ -18,6 +20,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 40.0  # seconds of tries: an endpoint that is dead is said to be so within a minute
 ANSWER = 30.0  # seconds that one request may take
+STREAMS = 8  # more would wait in memory for the one Parquet file that they end in
 LABELS = {"application": "census_pipelines", "area": "data_engineering"}
 
 
@@ -26,6 +29,7 @@ class BigQuery:
     """A signed-in client. `max_bytes_billed` is the most that one query may cost, in bytes."""
 
     client: bigquery.Client
+    credentials: Credentials
     max_bytes_billed: int
 
     def table(self, name: str) -> bigquery.Table:
@@ -81,10 +85,21 @@ class BigQuery:
         return job
 
     def batches(self, job: bigquery.QueryJob, what: str) -> Iterator[pa.RecordBatch]:
-        """Give a job's result as Arrow, through the Storage Read API where the client has it, else REST."""
-        with explained(what):
-            rows = job.result(retry=_retry(), job_retry=None)
-            yield from rows.to_arrow_iterable(bqstorage_client=self.client._ensure_bqstorage_client())  # noqa: SLF001
+        """Give a job's result as Arrow, in no order: through the Storage Read API, or REST where that is refused."""
+        from data_engineering.bigquery_reader import Reader  # gRPC takes its time to import
+
+        with explained(what), Reader(self.credentials, _retry(), ANSWER) as reader:
+            batches = self._batches(job, reader)
+            try:
+                first = next(batches, None)
+            except Forbidden as error:
+                log.warning("%s; reading it through REST, which is slower", explanation(what, error))
+                first = None
+            if first is None:  # refused; or there are no rows, of which REST gives an empty batch
+                batches = self._batches(job, None)
+            else:
+                yield first
+            yield from batches
 
     def rows(self, sql: str, what: str) -> pa.Table:
         """Return a small result."""
@@ -105,6 +120,10 @@ class BigQuery:
         """Delete a table, if it is there."""
         with explained(table):
             self.client.delete_table(table, not_found_ok=True, retry=_retry(), timeout=ANSWER)
+
+    def _batches(self, job: bigquery.QueryJob, reader: Any) -> Iterator[pa.RecordBatch]:
+        rows = job.result(retry=_retry(), job_retry=None)
+        return iter(rows.to_arrow_iterable(bqstorage_client=reader, max_stream_count=STREAMS))
 
     def _started(self, sql: str, config: bigquery.QueryJobConfig) -> bigquery.QueryJob:
         config.labels = LABELS
@@ -128,7 +147,7 @@ def connect(settings: Settings, project: str | None = None) -> BigQuery:
         client = bigquery.Client(
             project=default or project, credentials=credentials, location=settings.bigquery_location
         )
-    return BigQuery(client, settings.max_bytes_billed)
+    return BigQuery(client, credentials, settings.max_bytes_billed)
 
 
 def _retry() -> Retry:

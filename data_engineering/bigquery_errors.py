@@ -50,12 +50,13 @@ def explained(what: str) -> Iterator[None]:
     try:
         yield
     except exceptions.RetryError as error:
-        raise _explained(what, error.cause or error) from None
+        raise explanation(what, error.cause or error) from None
     except (exceptions.GoogleAPICallError, auth.GoogleAuthError, requests.RequestException, ConnectionError) as error:
-        raise _explained(what, error) from None
+        raise explanation(what, error) from None
 
 
-def _explained(what: str, error: BaseException) -> Exception:
+def explanation(what: str, error: BaseException) -> Exception:
+    """Return an error of ours, DataError or Unavailable, whose one line begins with `what`."""
     said = _said(error)
     if reason(error) in LIMITS or isinstance(error, exceptions.TooManyRequests):
         return Unavailable(f"{what}: a quota or rate limit is reached, also after several tries: {said}: try later")
@@ -87,6 +88,8 @@ def _remedy(said: str, error: BaseException) -> str:  # noqa: PLR0911  a table
 def _forbidden(said: str, why: str) -> str:
     if why == "billingNotEnabled":
         return f"{said}: enable billing for the project, or set GOOGLE_CLOUD_PROJECT to one that has it"
+    if "it is disabled" in said:  # an API of the project; the message says where to enable it
+        return said
     if "jobs.create" in said:
         return f"permission denied: {said}: grant roles/bigquery.jobUser on the project that runs the jobs"
     if "readsessions" in said:

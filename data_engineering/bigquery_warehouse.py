@@ -59,11 +59,11 @@ class BigQueryWarehouse:
 
     def raw(self, batch: str) -> ir.Table:
         """Return the table."""
-        return self._table("raw", batch)
+        return self._existing(self._name("raw", batch).split(".")[2])
 
     def clean(self, batch: str) -> ir.Table:
         """Return the table."""
-        return self._table("clean", batch)
+        return self._existing(self._name("clean", batch).split(".")[2])
 
     def write_clean(self, batch: str, table: ir.Table) -> None:
         """Write the table, clustered by person."""
@@ -131,6 +131,23 @@ class BigQueryWarehouse:
         for kind in ("raw", "clean"):
             self.service.drop(self._name(kind, batch))
 
+    def stored(self) -> dict[str, ir.Table]:
+        """Return the tables of all batches, and the feature table, by their full names."""
+        names = self.service.tables(f"{self.project}.{self.dataset}", "")
+        ours = [name for name in names if OURS.fullmatch(name) or name == "census"]
+        return {f"{self.project}.{self.dataset}.{name}": self._existing(name) for name in ours}
+
+    def remove_rows(self, name: str, table: ir.Table, gone: ir.BooleanValue) -> None:
+        """Delete the rows by one statement."""
+        self.service.run(self.removal(name, table, gone), f"erasing from {name}")
+
+    def removal(self, name: str, table: ir.Table, gone: ir.BooleanValue) -> str:
+        """Return the statement that deletes rows' persons; a table without persons, a raw one, is made anew."""
+        if KEY in table.columns:
+            persons = compiled(table.filter(gone).select(KEY))
+            return f"DELETE FROM `{name}` WHERE {KEY} IN (\n{persons}\n)"  # noqa: S608  ours
+        return f"CREATE OR REPLACE TABLE `{name}` AS\n{compiled(table.filter(~gone))}"
+
     def strays(self) -> list[str]:
         """Return the batches that have a table."""
         names = map(OURS.fullmatch, self.service.tables(f"{self.project}.{self.dataset}", ""))
@@ -158,13 +175,11 @@ class BigQueryWarehouse:
     def _name(self, kind: str, batch: str) -> str:
         return f"{self.project}.{self.dataset}.{kind}_{batch.replace('.', '_')}"
 
-    def _table(self, kind: str, batch: str) -> ir.Table:
-        fields = self.service.table(self._name(kind, batch)).schema
+    def _existing(self, name: str) -> ir.Table:
+        fields = self.service.table(f"{self.project}.{self.dataset}.{name}").schema
         names = {"INTEGER": "int64", "INT64": "int64", "STRING": "string"}
         schema = {field.name: names.get(field.field_type, field.field_type.lower()) for field in fields}
-        return ibis.table(
-            schema, name=self._name(kind, batch).split(".")[2], database=self.dataset, catalog=self.project
-        )
+        return ibis.table(schema, name=name, database=self.dataset, catalog=self.project)
 
     def _published(self) -> ir.Table:
         return ibis.table(publish.snapshot_columns(), name="census", database=self.dataset, catalog=self.project)

@@ -1,22 +1,22 @@
-"""Erase one person by key: from the lake's files, and so from Feast's offline store, and from the online store."""
+"""Erase one person by key: from the lake's files and BigQuery's tables, and so from Feast's stores."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
 from feast import FeatureStore
-from ibis.backends.duckdb import Backend
 
 import bulk_engine
 from data_engineering import erasures
 from data_engineering.clean import SEPARATOR, complete, distinct, stripped, with_derived_key
 from data_engineering.errors import DataError
-from data_engineering.lake import PREDICTIONS, committed, empty_trash, read_json, remove_dead_drafts, write_json
+from data_engineering.lake import empty_trash, read_json, remove_dead_drafts, write_json
 from data_engineering.materialize import VIEW, apply_mark, marked
 from data_engineering.schema import COLUMNS, TEXTS
-from data_engineering.session import connected
 from data_engineering.settings import Settings
+from data_engineering.warehouse import Warehouse, count, opened
 
 
 def erase(store: FeatureStore, settings: Settings, person_id: str, reason: str) -> Iterator[str]:
@@ -25,41 +25,44 @@ def erase(store: FeatureStore, settings: Settings, person_id: str, reason: str) 
     The record with all that is to be done is written first, so a second call completes what a stopped one left.
 
     Raises:
-        DataError: no file holds the person, nor does the online store; or the online store is not supported.
+        DataError: no file or table holds the person, nor does the online store; or the online store is not supported.
     """
-    if settings.warehouse:
-        raise DataError(
-            f"a person can be erased from the lake's files alone, and the tables are in {settings.warehouse}: "
-            "delete the person there with the statements in docs/bigquery.md"
-        )
     if not bulk_engine.supported(store):
         raise DataError(
             f"online store {store.config.online_store.type}: a person can be erased from SQLite and Redis: remove the "
             "person there by its own means, or teach bulk_engine its rows"
         )
-    record = planned(store, settings, person_id, reason)
-    if not record:
-        yield "nothing is left of this person: the erasure was recorded before"
-        return
-    # A stopped run's leftovers may hold the person as well.
-    for path in remove_dead_drafts(settings.lake):
-        yield f"removed leftover {path.relative_to(settings.lake)}"
-    empty_trash(settings.lake)
-    verified = marked(store)
-    for name, rows in sorted(read_json(record)["pending"].items()):
-        path = settings.lake / name
-        if path.exists():  # else pruned meanwhile
-            rewrite(settings, path, person_id, rows)
-            if path.stem in verified:
-                apply_mark(store, settings, path.stem)  # it says how many rows there are
-            yield f"rewrote {name}"
+    with _places(settings) as places:
+        record = planned(store, settings, places, person_id, reason)
+        if not record:
+            yield "nothing is left of this person: the erasure was recorded before"
+            return
+        # A stopped run's leftovers may hold the person as well.
+        for path in remove_dead_drafts(settings.lake):
+            yield f"removed leftover {path.relative_to(settings.lake)}"
+        empty_trash(settings.lake)
+        for name, rows in sorted(read_json(record)["pending"].items()):
+            if rewrite(settings.lake, places, name, person_id, rows):
+                yield f"rewrote {name}"
+        for snapshot_id in sorted(marked(store) & {*places[-1].published()}):
+            apply_mark(store, settings, snapshot_id)  # it says how many rows there are
     removed = bulk_engine.remove(store, VIEW, [(person_id,)])
     yield "removed from the online store" if removed else "not in the online store"
     erasures.completed(record, online=bool(removed))
     yield f"recorded in {record}"
 
 
-def planned(store: FeatureStore, settings: Settings, person_id: str, reason: str) -> Path | None:
+@contextmanager
+def _places(settings: Settings) -> Iterator[list[Warehouse]]:
+    """Give the lake, which has the predictions in any case, and last the warehouse, if it is another place."""
+    with ExitStack() as stack:
+        lake = stack.enter_context(opened(settings.model_copy(update={"warehouse": None})))
+        yield [lake, stack.enter_context(opened(settings))] if settings.warehouse else [lake]
+
+
+def planned(
+    store: FeatureStore, settings: Settings, places: list[Warehouse], person_id: str, reason: str
+) -> Path | None:
     """Return the record that says what is to be done, a stopped one's if there is one; None if nothing is left to do.
 
     Raises:
@@ -67,9 +70,8 @@ def planned(store: FeatureStore, settings: Settings, person_id: str, reason: str
     """
     lake = settings.lake
     mine = erasures.of_person(lake, person_id)
-    with connected(settings) as connection:
-        skip = {name for record in mine.values() for name in record["files"]}
-        found = holding(connection, lake, person_id, skip_raw=skip)
+    skip = {name for record in mine.values() for name in record["files"]}
+    found = holding(places, lake, person_id, skip_raw=skip)
     if stopped := next((path for path, record in mine.items() if not record["completed_at"]), None):
         erasures.extended(stopped, found)
         return stopped
@@ -77,27 +79,26 @@ def planned(store: FeatureStore, settings: Settings, person_id: str, reason: str
         return erasures.begun(lake, person_id, reason, found)
     if mine:
         return None
+    tables = f", in no table of {settings.warehouse}" if settings.warehouse else ""
     raise DataError(
-        f"person {person_id!r} is in no file of {lake} and not online: check the key, the person_id of a snapshot's row"
+        f"person {person_id!r} is in no file of {lake}{tables} and not online: check the key, the person_id of a "
+        "snapshot's row"
     )
 
 
-def holding(connection: Backend, lake: Path, person_id: str, skip_raw: set[str]) -> dict[str, list[str]]:
-    """Return the files that hold a person, relative to the lake; for a raw table with digests of the person's rows.
+def holding(places: list[Warehouse], lake: Path, person_id: str, skip_raw: set[str]) -> dict[str, list[str]]:
+    """Return what holds a person, by name; for a raw table with digests of the person's rows.
 
     `skip_raw` names raw tables that an erasure was planned for. There a derived key must not be looked for again: of
     two alike persons the one who stays would take over the other's number.
     """
     found: dict[str, list[str]] = {}
-    for path in sorted(lake.glob("staging/*/raw.parquet")):
-        name = str(path.relative_to(lake))
-        if name not in skip_raw and (rows := raw_rows(connection.read_parquet(path), person_id)):
-            found[name] = rows
-    keyed = ("staging/*/clean.parquet", "census/[!.]*.parquet", PREDICTIONS)
-    for path in sorted(path for files in keyed for path in lake.glob(files)):
-        table = connection.read_parquet(path)
-        if table.filter(table.person_id == person_id).count().execute():
-            found[str(path.relative_to(lake))] = []
+    for tables, name, table in ((place, *stored) for place in places for stored in place.stored().items()):
+        if _is_raw(table):
+            if name not in skip_raw and (rows := raw_rows(tables, table, person_id)):
+                found[name] = rows
+        elif count(tables, table.filter(table.person_id == person_id)):
+            found[name] = []
     for path in sorted(lake.glob("staging/*/contract.json")):
         samples = [sample for breach in read_json(path)["breaches"] for sample in breach["samples"]]
         if any(_is_of(sample, person_id) for sample in samples):
@@ -105,7 +106,7 @@ def holding(connection: Backend, lake: Path, person_id: str, skip_raw: set[str])
     return found
 
 
-def raw_rows(raw: ir.Table, person_id: str) -> list[str]:
+def raw_rows(tables: Warehouse, raw: ir.Table, person_id: str) -> list[str]:
     """Return the digests of a raw table's rows of one person, found by the table's own key or by the derived one."""
     key_column = next((name for name in raw.columns if name not in COLUMNS), None)
     if key_column:
@@ -115,7 +116,7 @@ def raw_rows(raw: ir.Table, person_id: str) -> list[str]:
         rows = keyed.filter(keyed.person_id == person_id)
     rows = rows.select(*raw.columns)
     digests = rows.select(digest=row_digest(rows)).distinct()
-    return sorted(digests.to_pyarrow()["digest"].to_pylist())
+    return sorted(tables.answer(digests)["digest"].to_pylist())
 
 
 def row_digest(table: ir.Table) -> ir.StringValue:
@@ -125,18 +126,33 @@ def row_digest(table: ir.Table) -> ir.StringValue:
     return digest
 
 
-def rewrite(settings: Settings, path: Path, person_id: str, rows: list[str]) -> None:
-    """Replace a file by one without the person, in one step; `rows` are the digests of a raw table's rows."""
-    if path.suffix == ".json":
-        report = read_json(path)
-        for breach in report["breaches"]:
-            breach["samples"] = [sample for sample in breach["samples"] if not _is_of(sample, person_id)]
-        write_json(path, report)
-        return
-    with connected(settings) as connection, committed(path) as draft:
-        table = connection.read_parquet(path)
-        gone = row_digest(table).isin(rows) if path.name == "raw.parquet" else table.person_id == person_id
-        connection.to_parquet(table.filter(~gone), draft)
+def rewrite(lake: Path, places: list[Warehouse], name: str, person_id: str, rows: list[str]) -> bool:
+    """Take the person out of a report or table in one step; `rows` are the digests of a raw table's rows.
+
+    Return whether it is there; else it was pruned meanwhile.
+    """
+    if name.endswith(".json"):
+        return _rewrite_report(lake / name, person_id)
+    for tables in places:
+        if (table := tables.stored().get(name)) is not None:
+            gone = row_digest(table).isin(rows) if _is_raw(table) else table.person_id == person_id
+            tables.remove_rows(name, table, gone)
+            return True
+    return False
+
+
+def _rewrite_report(path: Path, person_id: str) -> bool:
+    if not path.exists():
+        return False
+    report = read_json(path)
+    for breach in report["breaches"]:
+        breach["samples"] = [sample for sample in breach["samples"] if not _is_of(sample, person_id)]
+    write_json(path, report)
+    return True
+
+
+def _is_raw(table: ir.Table) -> bool:
+    return {*COLUMNS} <= {*table.columns}
 
 
 def _is_of(sample: object, person_id: str) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from data_engineering.bigquery_table import SourceTable
 
 KEY = "person_id"
+TABLES = ("staging/*/raw.parquet", "staging/*/clean.parquet", "census/[!.]*.parquet", lake.PREDICTIONS)
 ROWS_AT_ONCE = 5_000_000  # about 0.7 GB while they are sorted
 
 
@@ -100,6 +101,17 @@ class LakeWarehouse:
 
     def discard(self, batch: str) -> None:
         """Do nothing: the files go with the batch's folder."""
+
+    def stored(self) -> dict[str, ir.Table]:
+        """Return all files of tables by their path below the lake; predictions are among them."""
+        root = self.settings.lake
+        found = (path for files in TABLES for path in sorted(root.glob(files)))
+        return {str(path.relative_to(root)): self.connection.read_parquet(path) for path in found}
+
+    def remove_rows(self, name: str, table: ir.Table, gone: ir.BooleanValue) -> None:
+        """Write the file anew."""
+        with lake.committed(self.settings.lake / name) as draft:
+            self.connection.to_parquet(table.filter(~gone), draft)
 
     def strays(self) -> list[str]:
         """Return none: a batch without a manifest is swept out of the lake."""

@@ -59,6 +59,12 @@ class Warehouse(Protocol):
     def discard(self, batch: str) -> None:
         """Take a batch's tables away."""
 
+    def stored(self) -> dict[str, ir.Table]:
+        """Return everything that may hold persons, by a name to tell people: raw tables, and such with `person_id`."""
+
+    def remove_rows(self, name: str, table: ir.Table, gone: ir.BooleanValue) -> None:
+        """Take rows out of what is stored under a name, in one step."""
+
     def strays(self) -> list[str]:
         """Return the batches that have tables outside the lake, where a killed run may have left them."""
 

@@ -58,7 +58,7 @@ def read() -> dict[str, dict[str, float]]:
     table = bigquery_table.find(service, settings.source, None)
     ways = {
         "copied into a Parquet file": lambda: bigquery_table.copy(service, table, settings.lake / "read.parquet"),
-        "the client's to_arrow": lambda: service.client.query(table.query).to_arrow(create_bqstorage_client=False),
+        "the client's to_arrow": lambda: service.client.query(table.query).to_arrow(),
     }
     return raced(table.rows, ways)
 

@@ -23,7 +23,7 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     """Run the emulator, healthy, until the block ends; give the environment in which programs find it.
 
     Their client libraries are the real ones and sign in as a workload identity does.
-    `no_storage_api` on PYTHONPATH keeps them from the Storage Read API: they know of no emulator of it.
+    `storage_api` on PYTHONPATH leads them to the emulator's Storage Read API, of which they know no emulator.
     """
     ports = free_ports(("rest", "grpc"))
     address = f"http://127.0.0.1:{ports['rest']}"
@@ -41,9 +41,10 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
         _wait(address, program, folder / "emulator.log")
         yield {
             "BIGQUERY_EMULATOR_HOST": address,
+            "BIGQUERY_STORAGE_EMULATOR": f"127.0.0.1:{ports['grpc']}",
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "GOOGLE_APPLICATION_CREDENTIALS": str(identity(folder, f"{address}/token")),
-            "PYTHONPATH": str(Path(__file__).with_name("no_storage_api")),
+            "PYTHONPATH": str(Path(__file__).with_name("storage_api")),
         }
     finally:
         program.terminate()

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1.services.big_query_read import transports
 
 from data_engineering.clean import clean
 from data_engineering.schema import COLUMNS
@@ -18,6 +19,7 @@ from data_engineering.settings import Settings
 from data_engineering.source import extract
 from storage.places import readable
 from tests.bigquery import service
+from tests.bigquery.storage_api.sitecustomize import redirect
 
 Row = dict[str, Any]
 
@@ -75,8 +77,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     with service.running(tmp_path_factory.mktemp("bigquery")) as environment, pytest.MonkeyPatch.context() as patch:
         for name in ("BIGQUERY_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS"):
             patch.setenv(name, environment[name])
-        # It knows of no emulator of the Storage Read API.
-        patch.setattr(bigquery.Client, "_ensure_bqstorage_client", lambda *_, **__: None)
+        patch.setattr(*redirect(transports.grpc, environment["BIGQUERY_STORAGE_EMULATOR"]))
         yield environment
 
 

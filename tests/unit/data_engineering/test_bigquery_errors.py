@@ -11,15 +11,17 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlparse
 
+import grpc
 import pytest
-from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1.services.big_query_read import transports
 
 from data_engineering import bigquery_client
 from data_engineering.bigquery_table import find
 from data_engineering.errors import DataError, Unavailable
 from data_engineering.schema import COLUMNS
 from data_engineering.source import extract
-from tests.bigquery import service
+from tests.bigquery import service, storage_proxy
+from tests.bigquery.storage_api.sitecustomize import redirect
 
 PATIENCE = bigquery_client.PATIENCE
 SOURCE = "bigquery://cloud.ds.census"
@@ -66,7 +68,10 @@ class StandIn:
 
 @pytest.fixture
 def cloud(tmp_path, monkeypatch):
-    """Give a stand-in that the real client library speaks to; it is tried for a second, not for forty."""
+    """Give a stand-in that the real client library speaks to; it is tried for a second, not for forty.
+
+    Its Storage Read API lets nobody in, so that REST is what is read through.
+    """
     stand_in = StandIn()
 
     class Handler(BaseHTTPRequestHandler):
@@ -99,8 +104,10 @@ def cloud(tmp_path, monkeypatch):
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "emulated")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service.identity(tmp_path, f"{address}/token")))
     monkeypatch.setattr(bigquery_client, "PATIENCE", 1.0)
-    monkeypatch.setattr(bigquery.Client, "_ensure_bqstorage_client", lambda *_, **__: None)
-    yield stand_in
+    with storage_proxy.running("nowhere") as (storage, at):
+        storage.refusals["CreateReadSession"] = grpc.StatusCode.PERMISSION_DENIED, "not for you"
+        monkeypatch.setattr(*redirect(transports.grpc, at))
+        yield stand_in
     server.shutdown()
     server.server_close()
 

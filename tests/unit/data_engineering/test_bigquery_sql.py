@@ -17,6 +17,7 @@ from data_engineering import contract, digests
 from data_engineering.bigquery_sql import compiled
 from data_engineering.bigquery_warehouse import BigQueryWarehouse
 from data_engineering.clean import cleaned
+from data_engineering.erase import row_digest
 from data_engineering.publish import features, snapshot_columns, stamped
 from data_engineering.schema import COLUMNS, FEATURES
 
@@ -53,6 +54,8 @@ STATEMENTS = {
     "contract": lambda: compiled(_checked()),
     "create": WAREHOUSE.creation,
     "publish": _publication,
+    "erase_person": lambda: WAREHOUSE.removal("project.dataset.clean", CLEAN, CLEAN.person_id == "it's"),
+    "erase_raw": lambda: WAREHOUSE.removal("project.dataset.raw", RAW, row_digest(RAW).isin(["0" * 64])),
     "snapshot": lambda: compiled(WAREHOUSE.snapshot(SNAPSHOT)),
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +19,8 @@ from data_engineering.clean import clean
 from data_engineering.contract import validate
 from data_engineering.erase import erase
 from data_engineering.errors import DataError
-from data_engineering.lake import read_json, staged
-from data_engineering.materialize import sample
+from data_engineering.lake import read_json, snapshot_path, staged
+from data_engineering.materialize import apply_mark, sample
 from data_engineering.publish import publish
 from data_engineering.registered import check
 from data_engineering.schema import COLUMNS
@@ -197,13 +198,95 @@ def test_check_ends_with_what_is_not_in_order(emulator, tmp_path, monkeypatch, c
     assert capsys.readouterr().err.startswith("error: emulated.nowhere.census: Not found: ")
 
 
-def test_erasing_refuses_and_says_where_to_read_on(tmp_path):
-    settings = Settings(lake=tmp_path, warehouse="bigquery://my-project.census")
-    message = (
-        r"the tables are in bigquery://my-project\.census: delete the person there with the statements in docs/big"
-    )
-    with pytest.raises(DataError, match=message):
-        next(erase(None, settings, "somebody", "asked for it"))
+@pytest.fixture
+def in_bigquery(publisher, dataset):
+    """Return settings, and a verified snapshot in BigQuery of a few persons of the census.
+
+    Two persons are alike in all but the labels. Online is what the publisher's store holds.
+    """
+    lines = publisher.lines[:20]
+    twin = lines[0].replace("Never-married", "Widowed")
+    settings = publisher.settings.model_copy(update={"warehouse": dataset})
+    source = settings.lake.parent / "source.csv"
+    source.write_text("".join([*lines, twin]))
+    snapshot = publish(settings, clean(settings, extract(settings, "first", str(source))), None)
+    apply_mark(publisher.store, settings, snapshot)
+    predictions = settings.lake / "predictions/one/census.parquet"
+    predictions.parent.mkdir(parents=True)
+    shutil.copy(snapshot_path(settings.lake, publisher.first), predictions)
+    return settings, snapshot
+
+
+def contents(settings):
+    """Return all rows that BigQuery holds, by table."""
+    with opened(settings) as tables:
+        stored = tables.stored()
+        return {name.rpartition(".")[2]: tables.answer(table).to_pylist() for name, table in stored.items()}
+
+
+def persons(settings, snapshot):
+    with opened(settings) as tables:
+        return tables.answer(tables.snapshot(snapshot).order_by("person_id"))["person_id"].to_pylist()
+
+
+def check_erased(publisher, settings, snapshot, person, before):
+    """Check that a person is nowhere, and that every other row is where it was."""
+    after = contents(settings)
+    for name, rows in before.items():
+        if name.startswith("raw"):
+            gone = [row for row in rows if row not in after[name]]
+            assert [(row["age"], row["marital_status"].strip()) for row in gone] == [(39, "Never-married")]
+        else:
+            assert sorted(map(str, after[name])) == sorted(str(row) for row in rows if row["person_id"] != person)
+    assert pq.read_table(settings.lake / "predictions/one/census.parquet")["person_id"].to_pylist().count(person) == 0
+    online = publisher.store.get_online_features(["census:age"], [{"person_id": person}])
+    assert online.to_dict()["age"] == [None]
+    (mark,) = publisher.store.list_saved_datasets(tags={"snapshot_id": snapshot, "verified": "true"})
+    assert mark.tags["rows"] == "20"
+
+
+def test_a_person_is_erased_from_every_table_and_no_other_is(publisher, in_bigquery):
+    settings, snapshot = in_bigquery
+    before = contents(settings)
+    person = next(name for name in persons(settings, snapshot) if name.endswith("-2")).replace("-2", "-1")
+    said = list(erase(publisher.store, settings, person, "asked for it"))
+    check_erased(publisher, settings, snapshot, person, before)
+    assert {line.rpartition(".")[2].partition("_")[0] for line in said if "emulated." in line} == {
+        "raw",
+        "clean",
+        "census",
+    }
+    again = list(erase(publisher.store, settings, person, "asked for it"))
+    assert again == ["nothing is left of this person: the erasure was recorded before"]
+    batch = clean(settings, extract(settings, "third", str(settings.lake.parent / "source.csv")))
+    assert person not in persons(settings, publish(settings, batch, None))
+    with pytest.raises(DataError, match=rf"in no file of .*, in no table of {settings.warehouse} and not online"):
+        list(erase(publisher.store, settings, "nobody", "asked for it"))
+
+
+def test_an_erasure_that_was_stopped_between_two_tables_is_completed(publisher, in_bigquery, monkeypatch):
+    settings, snapshot = in_bigquery
+    before = contents(settings)
+    person = next(name for name in persons(settings, snapshot) if name.endswith("-2")).replace("-2", "-1")
+    done = []
+
+    def dying(self, name, *rows):
+        if done:
+            raise KeyboardInterrupt
+        done.append(name)
+        remove_rows(self, name, *rows)
+
+    remove_rows = BigQueryWarehouse.remove_rows
+    with monkeypatch.context() as patch:
+        patch.setattr(BigQueryWarehouse, "remove_rows", dying)
+        with pytest.raises(KeyboardInterrupt):
+            list(erase(publisher.store, settings, person, "asked for it"))
+    assert contents(settings) != before
+    list(erase(publisher.store, settings, person, "asked for it"))
+    check_erased(publisher, settings, snapshot, person, before)
+    (record,) = map(read_json, (settings.lake / "erasures").glob("*.json"))
+    assert record["completed_at"]
+    assert len([name for name in record["files"] if name.startswith("emulated.")]) == 3
 
 
 def test_tables_of_a_killed_run_are_found_and_no_others(warehouse, row, tmp_path):
