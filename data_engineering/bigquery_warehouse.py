@@ -1,7 +1,9 @@
 """The warehouse in BigQuery: `raw_<batch>`, `clean_<batch>` and the one feature table `census` in a dataset."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,11 +133,11 @@ class BigQueryWarehouse:
         for kind in ("raw", "clean"):
             self.service.drop(self._name(kind, batch))
 
-    def stored(self) -> dict[str, ir.Table]:
+    def stored(self) -> dict[str, Callable[[], ir.Table]]:
         """Return the tables of all batches, and the feature table, by their full names."""
         names = self.service.tables(f"{self.project}.{self.dataset}", "")
         ours = [name for name in names if OURS.fullmatch(name) or name == "census"]
-        return {f"{self.project}.{self.dataset}.{name}": self._existing(name) for name in ours}
+        return {f"{self.project}.{self.dataset}.{name}": partial(self._existing, name) for name in ours}
 
     def remove_rows(self, name: str, table: ir.Table, gone: ir.BooleanValue) -> None:
         """Delete the rows by one statement."""

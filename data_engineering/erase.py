@@ -1,6 +1,6 @@
 """Erase one person by key: from the lake's files and BigQuery's tables, and so from Feast's stores."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -41,9 +41,13 @@ def erase(store: FeatureStore, settings: Settings, person_id: str, reason: str) 
         for path in remove_dead_drafts(settings.lake):
             yield f"removed leftover {path.relative_to(settings.lake)}"
         empty_trash(settings.lake)
+        stored = {name: (place, read) for place in places for name, read in place.stored().items()}
         for name, rows in sorted(read_json(record)["pending"].items()):
-            if rewrite(settings.lake, places, name, person_id, rows):
-                yield f"rewrote {name}"
+            if name in stored:
+                rewrite(*stored[name], name, person_id, rows)
+            elif not rewrite_report(settings.lake / name, person_id):
+                continue  # pruned meanwhile
+            yield f"rewrote {name}"
         for snapshot_id in sorted(marked(store) & {*places[-1].published()}):
             apply_mark(store, settings, snapshot_id)  # it says how many rows there are
     removed = bulk_engine.remove(store, VIEW, [(person_id,)])
@@ -93,7 +97,8 @@ def holding(places: list[Warehouse], lake: Path, person_id: str, skip_raw: set[s
     two alike persons the one who stays would take over the other's number.
     """
     found: dict[str, list[str]] = {}
-    for tables, name, table in ((place, *stored) for place in places for stored in place.stored().items()):
+    for tables, name, read in ((place, *stored) for place in places for stored in place.stored().items()):
+        table = read()
         if _is_raw(table):
             if name not in skip_raw and (rows := raw_rows(tables, table, person_id)):
                 found[name] = rows
@@ -126,22 +131,15 @@ def row_digest(table: ir.Table) -> ir.StringValue:
     return digest
 
 
-def rewrite(lake: Path, places: list[Warehouse], name: str, person_id: str, rows: list[str]) -> bool:
-    """Take the person out of a report or table in one step; `rows` are the digests of a raw table's rows.
-
-    Return whether it is there; else it was pruned meanwhile.
-    """
-    if name.endswith(".json"):
-        return _rewrite_report(lake / name, person_id)
-    for tables in places:
-        if (table := tables.stored().get(name)) is not None:
-            gone = row_digest(table).isin(rows) if _is_raw(table) else table.person_id == person_id
-            tables.remove_rows(name, table, gone)
-            return True
-    return False
+def rewrite(tables: Warehouse, read: Callable[[], ir.Table], name: str, person_id: str, rows: list[str]) -> None:
+    """Take the person out of a table in one step; `rows` are the digests of a raw table's rows."""
+    table = read()
+    gone = row_digest(table).isin(rows) if _is_raw(table) else table.person_id == person_id
+    tables.remove_rows(name, table, gone)
 
 
-def _rewrite_report(path: Path, person_id: str) -> bool:
+def rewrite_report(path: Path, person_id: str) -> bool:
+    """Take the person out of a report's samples; return whether the report is there."""
     if not path.exists():
         return False
     report = read_json(path)

@@ -2,7 +2,9 @@
 
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,11 +104,11 @@ class LakeWarehouse:
     def discard(self, batch: str) -> None:
         """Do nothing: the files go with the batch's folder."""
 
-    def stored(self) -> dict[str, ir.Table]:
+    def stored(self) -> dict[str, Callable[[], ir.Table]]:
         """Return all files of tables by their path below the lake; predictions are among them."""
         root = self.settings.lake
         found = (path for files in TABLES for path in sorted(root.glob(files)))
-        return {str(path.relative_to(root)): self.connection.read_parquet(path) for path in found}
+        return {str(path.relative_to(root)): partial(self.connection.read_parquet, path) for path in found}
 
     def remove_rows(self, name: str, table: ir.Table, gone: ir.BooleanValue) -> None:
         """Write the file anew."""

@@ -1,6 +1,6 @@
 """Where the tables lie and are worked on: in the lake with DuckDB, or in BigQuery. The stages know this face alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -59,7 +59,7 @@ class Warehouse(Protocol):
     def discard(self, batch: str) -> None:
         """Take a batch's tables away."""
 
-    def stored(self) -> dict[str, ir.Table]:
+    def stored(self) -> dict[str, Callable[[], ir.Table]]:
         """Return everything that may hold persons, by a name to tell people: raw tables, and such with `person_id`."""
 
     def remove_rows(self, name: str, table: ir.Table, gone: ir.BooleanValue) -> None:

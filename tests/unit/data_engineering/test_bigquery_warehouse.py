@@ -221,7 +221,7 @@ def contents(settings):
     """Return all rows that BigQuery holds, by table."""
     with opened(settings) as tables:
         stored = tables.stored()
-        return {name.rpartition(".")[2]: tables.answer(table).to_pylist() for name, table in stored.items()}
+        return {name.rpartition(".")[2]: tables.answer(read()).to_pylist() for name, read in stored.items()}
 
 
 def persons(settings, snapshot):
