@@ -1,4 +1,4 @@
-"""`make secrets`: write what docker-compose.yml requires into .env, here or in a given folder. What is there stays as it is."""
+"""`make secrets`: write what docker-compose.yml requires into .env, here or in a folder. What is there is kept."""
 
 import base64
 import os

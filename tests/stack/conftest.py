@@ -143,15 +143,21 @@ def registry(pages, secrets) -> Registry:
     return Registry(pages["mlflow"], "serving", secrets["STACK_MLFLOW_SERVING_PASSWORD"])
 
 
-FIRST_PERSON = """
-import glob, pyarrow.parquet as pq
-print(pq.read_table(sorted(glob.glob("/lake/census/*.parquet"))[-1], columns=["person_id"])["person_id"][0].as_py())
-"""
-
-
 @pytest.fixture(scope="module")
 def serving(trained, pages, secrets) -> Iterator[Serving]:
     """Return the champion of now, served."""
     compose("--profile", "serving", "up", "--wait", "--detach", "serving")
     yield Serving(pages["serving"], secrets["STACK_SERVING_TOKEN"])
     compose("--profile", "serving", "rm", "--stop", "--force", "serving")
+
+
+FIRST_PERSON = """
+import glob, pyarrow.parquet as pq
+print(pq.read_table(sorted(glob.glob("/lake/census/*.parquet"))[-1], columns=["person_id"])["person_id"][0].as_py())
+"""
+
+
+@pytest.fixture(scope="session")
+def person(trained) -> str:
+    """Return somebody's id."""
+    return inside("scheduler", "python", "-c", FIRST_PERSON).stdout.strip()

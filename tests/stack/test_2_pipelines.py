@@ -5,7 +5,7 @@ from datetime import datetime
 
 import requests
 
-from tests.stack.conftest import DAGS, FIRST_PERSON, inside
+from tests.stack.conftest import DAGS
 
 
 def test_the_training_that_the_asset_started_made_a_champion(trained, admin, registry):
@@ -37,8 +37,7 @@ def test_serving_wants_its_token(serving, secrets):
     assert requests.get(f"{serving.base}/ping", timeout=60).status_code == 200
 
 
-def test_the_champion_answers_by_person_id(serving, registry):
-    person = inside("scheduler", "python", "-c", FIRST_PERSON).stdout.strip()
+def test_the_champion_answers_by_person_id(serving, registry, person):
     known, unknown = serving.predictions(person, "nobody")
     assert known["error"] is None
     assert known["version"] == registry.champion()

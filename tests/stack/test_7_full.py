@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.stack.clients import until
-from tests.stack.conftest import DAGS, FIRST_PERSON, compose, configured, docker, inside, printed, typed
+from tests.stack.conftest import DAGS, compose, configured, docker, inside, printed, typed
 from tests.stack.test_3_durability import online
 
 PUBLISHING, TRAINING = DAGS
@@ -78,8 +78,7 @@ def full_redis(trained, admin):
     typed("docker compose up --wait redis")
 
 
-def test_a_full_redis_serves_what_it_has_and_takes_the_rest_once_it_may(full_redis, admin, serving):
-    person = inside("scheduler", "python", "-c", FIRST_PERSON).stdout.strip()
+def test_a_full_redis_serves_what_it_has_and_takes_the_rest_once_it_may(full_redis, admin, serving, person):
     served = serving.predictions(person)
     assert served[0]["error"] is None
     old = set(online()[1]["snapshot_id"])
