@@ -15,8 +15,6 @@ SMALL_DISK = {
 }
 SMALL_REDIS = {**os.environ, "STACK_REDIS_MEGABYTES": "48"}
 LAST_TRY = 3
-REDIS = ("redis", "sh", "-c")
-CLIENT = "REDISCLI_AUTH=$FEAST_REDIS_PASSWORD redis-cli --user feast --no-auth-warning"
 
 
 def files() -> list[str]:
@@ -45,14 +43,16 @@ def completed(admin, run: str, task: str) -> None:
 def small_lake(trained, admin):
     """Move the lake to a small disk, and back afterwards with what is new."""
     project = configured()["name"]
-    compose("up", "--wait", "--detach", "scheduler", env=SMALL_DISK)
-    inside("scheduler", "cp", "-a", "/kept/.", "/lake/")
-    until("Airflow", admin.healthy)
-    admin.login()
-    yield
-    inside("scheduler", "sh", "-c", "rm -f /lake/ballast; cp -a /lake/. /kept/")
-    compose("up", "--wait", "--detach", "scheduler")
-    docker("volume", "rm", f"{project}_small")
+    try:
+        compose("up", "--wait", "--detach", "scheduler", env=SMALL_DISK)
+        inside("scheduler", "cp", "-a", "/kept/.", "/lake/")
+        until("Airflow", admin.healthy)
+        admin.login()
+        yield
+        inside("scheduler", "sh", "-c", "rm -f /lake/ballast; cp -a /lake/. /kept/")
+    finally:
+        compose("up", "--wait", "--detach", "scheduler")
+        docker("volume", "rm", f"{project}_small")
 
 
 def test_a_full_disk_leaves_nothing_torn_and_the_run_completes_once_there_is_room(small_lake, admin):
@@ -67,15 +67,23 @@ def test_a_full_disk_leaves_nothing_torn_and_the_run_completes_once_there_is_roo
     completed(admin, run, "extract")
 
 
+def redis(script: str) -> None:
+    """Run a script beside Redis, in which `$cli` is a client that is logged in."""
+    login = "export REDISCLI_AUTH=$FEAST_REDIS_PASSWORD cli='redis-cli --user feast --no-auth-warning'; "
+    inside("redis", "sh", "-c", login + script)
+
+
 @pytest.fixture
 def full_redis(trained, admin):
     """Let Redis have little memory, and fill it; afterwards nothing of that is left."""
-    typed("docker compose up --wait redis", env=SMALL_REDIS)
-    fill = "local n = 0 while redis.pcall('set', 'ballast:' .. n, string.rep('x', 10000)).ok do n = n + 1 end return n"
-    inside(*REDIS, f'{CLIENT} eval "{fill}" 0')
-    yield
-    inside(*REDIS, f"{CLIENT} --scan --pattern 'ballast:*' | xargs -r {CLIENT} del")
-    typed("docker compose up --wait redis")
+    many = "x=$(head -c 10000 /dev/zero | tr '\\0' x); for i in $(seq 3000); do echo set ballast:$i $x; done"
+    try:
+        typed("docker compose up --wait redis", env=SMALL_REDIS)
+        redis(f"{{ {many}; }} | $cli > /dev/null")
+        yield
+        redis("$cli --scan --pattern 'ballast:*' | xargs -r $cli del")
+    finally:
+        typed("docker compose up --wait redis")
 
 
 def test_a_full_redis_serves_what_it_has_and_takes_the_rest_once_it_may(full_redis, admin, serving, person):
