@@ -91,7 +91,7 @@ def test_a_full_redis_serves_what_it_has_and_takes_the_rest_once_it_may(full_red
     assert served[0]["error"] is None
     old = set(online()[1]["snapshot_id"])
     run = admin.trigger(PUBLISHING, force=True)
-    assert "OOM command not allowed" in failed(admin, run, "materialize")
+    assert "OutOfMemoryError: command not allowed when used memory > 'maxmemory'" in failed(admin, run, "materialize")
     newest, rows = online()
     snapshot = newest.rpartition("/")[2].removesuffix(".parquet")
     assert set(rows["snapshot_id"]) <= {*old, snapshot}
