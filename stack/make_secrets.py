@@ -1,4 +1,4 @@
-"""`make secrets`: write what docker-compose.yml requires into .env. What is there stays as it is."""
+"""`make secrets`: write what docker-compose.yml requires into .env, here or in a folder. What is there is kept."""
 
 import base64
 import os
@@ -28,7 +28,7 @@ def main(folder: Path = ROOT) -> None:
     env = folder / ".env"
     there = env.read_text() if env.exists() else ""
     known = set(re.findall(r"^\s*(?:export\s+)?(\w+)=", there, re.MULTILINE))
-    missing = [name for name in required((folder / "docker-compose.yml").read_text()) if name not in known]
+    missing = [name for name in required((ROOT / "docker-compose.yml").read_text()) if name not in known]
     if there and not there.endswith("\n"):
         there += "\n"
     descriptor, draft = tempfile.mkstemp(dir=folder, prefix=".env.")  # mode 600
@@ -42,4 +42,4 @@ def main(folder: Path = ROOT) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))

@@ -1,6 +1,7 @@
 """Ports for programs that tests and benchmarks start beside whatever else this machine runs."""
 
 import socket
+import sys
 from collections.abc import Sequence
 
 PORTS = ("AIRFLOW_PORT", "AIRFLOW_LOG_PORT", "MLFLOW_PORT", "FEAST_UI_PORT")
@@ -13,3 +14,7 @@ def free_ports(names: Sequence[str] = PORTS) -> dict[str, str]:
     for held in sockets:
         held.close()
     return ports
+
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{name}={port}\n" for name, port in free_ports(sys.argv[1:]).items())

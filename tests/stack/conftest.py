@@ -6,17 +6,16 @@ They stop, kill and restore its services, so they are not for a stack whose data
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
-from local.airflow_api import DONE, AirflowAPI
+from tests.stack.clients import Login, Registry, Serving, until
 
 ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "operations.md"
 DAGS = ("publish_features", "train_never_married")
 ROLES = {"engineer": "data-engineering", "scientist": "ml-engineering", "viewer": "Viewer"}
 
@@ -41,48 +40,25 @@ def inside(service: str, *command: str, check: bool = True, **options: Any) -> s
     return compose("exec", "-T", service, *command, check=check, **options)
 
 
-def until(what: str, ready: Callable[[], Any], seconds: float = 120) -> Any:
-    """Return what `ready` returns as soon as it is true; a page that does not answer is not ready."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if found := ready():
-                return found
-        except (requests.ConnectionError, requests.Timeout, requests.HTTPError):
-            pass
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.5)
+def printed(after: str) -> list[str]:
+    """Return the commands of the block that follows some words of docs/operations.md."""
+    block = PAGE.read_text().partition(after)[2].partition("```sh\n")[2].partition("```")[0]
+    assert block, f"{PAGE}: no commands after {after!r}"
+    return [line for line in block.splitlines() if not line.startswith("#")]
 
 
-class Login(AirflowAPI):
-    """Airflow's REST API, as one of its users."""
-
-    def __init__(self, base: str, user: str, password: str) -> None:
-        self.base, self.session, self.user, self.secret = base, requests.Session(), user, password
-
-    def login(self) -> None:
-        """Get a token."""
-        body = {"username": self.user, "password": self.secret}
-        answer = requests.post(f"{self.base}/auth/token", json=body, timeout=60)
-        answer.raise_for_status()
-        self.session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-
-    def status(self, method: str, path: str, **options: Any) -> int:
-        """Return the HTTP status of a call."""
-        return self.session.request(method, f"{self.base}{path}", timeout=60, **options).status_code
-
-    def ended(self, dag: str, run: str, seconds: float = 300) -> str:
-        """Return the state in which a run ended."""
-        return until(f"{dag} {run}", lambda: (state := self.run(dag, run)["state"]) in DONE and state, seconds)
-
-    def states(self, dag: str, run: str) -> dict[str, str]:
-        """Return each task's state."""
-        return {task["task_id"]: task["state"] for task in self.tasks(dag, run)}
+def typed(command: str, **options: Any) -> str:
+    """Run a command of docs/operations.md as a person types it, and return what it says."""
+    done = subprocess.run(
+        command, shell=True, cwd=ROOT, text=True, capture_output=True, timeout=600, check=False, **options
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done.stdout
 
 
-def read_secrets() -> dict[str, str]:
-    """Return what .env says."""
-    lines = (ROOT / ".env").read_text().splitlines()
+def read_secrets(file: str | Path | None = None) -> dict[str, str]:
+    """Return what .env says, or the file in its place."""
+    lines = Path(file or os.environ.get("COMPOSE_ENV_FILES", ROOT / ".env")).read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
@@ -92,16 +68,26 @@ def secrets() -> dict[str, str]:
     return read_secrets()
 
 
-@pytest.fixture(scope="session")
-def pages() -> dict[str, str]:
+def configured(**options: Any) -> dict[str, Any]:
+    """Return the stack as compose reads it."""
+    config: dict[str, Any] = json.loads(compose("--profile", "*", "config", "--format", "json", **options).stdout)
+    return config
+
+
+def published(config: dict[str, Any]) -> dict[str, str]:
     """Return where the published services answer."""
-    config = json.loads(compose("--profile", "*", "config", "--format", "json").stdout)
     found = {}
     for name, service in config["services"].items():
         for port in service.get("ports", []):
             assert port["host_ip"] == "127.0.0.1"
             found[name] = f"http://127.0.0.1:{port['published']}"
     return found
+
+
+@pytest.fixture(scope="session")
+def pages() -> dict[str, str]:
+    """Return where the published services answer."""
+    return published(configured())
 
 
 @pytest.fixture(scope="session")
@@ -151,25 +137,27 @@ def trained(admin, users) -> dict[str, str]:
     return {publishing: run, training: followed}
 
 
-class Registry:
-    """MLflow's REST API, as one of its users."""
-
-    def __init__(self, base: str, user: str, password: str) -> None:
-        self.base, self.auth = f"{base}/api/2.0/mlflow", (user, password)
-
-    def champion(self, model: str = "never_married") -> str:
-        """Return the version that alias champion points to."""
-        answer = requests.get(
-            f"{self.base}/registered-models/alias",
-            params={"name": model, "alias": "champion"},
-            auth=self.auth,
-            timeout=60,
-        )
-        answer.raise_for_status()
-        return str(answer.json()["model_version"]["version"])
-
-
 @pytest.fixture(scope="session")
 def registry(pages, secrets) -> Registry:
     """Return MLflow as the services' reader sees it."""
     return Registry(pages["mlflow"], "serving", secrets["STACK_MLFLOW_SERVING_PASSWORD"])
+
+
+@pytest.fixture(scope="module")
+def serving(trained, pages, secrets) -> Iterator[Serving]:
+    """Return the champion of now, served."""
+    compose("--profile", "serving", "up", "--wait", "--detach", "serving")
+    yield Serving(pages["serving"], secrets["STACK_SERVING_TOKEN"])
+    compose("--profile", "serving", "rm", "--stop", "--force", "serving")
+
+
+FIRST_PERSON = """
+import glob, pyarrow.parquet as pq
+print(pq.read_table(sorted(glob.glob("/lake/census/*.parquet"))[-1], columns=["person_id"])["person_id"][0].as_py())
+"""
+
+
+@pytest.fixture(scope="session")
+def person(trained) -> str:
+    """Return somebody's id."""
+    return inside("scheduler", "python", "-c", FIRST_PERSON).stdout.strip()

@@ -9,7 +9,8 @@ import threading
 import time
 from datetime import datetime
 
-from tests.stack.conftest import DAGS, Login, compose, docker, read_secrets, until
+from tests.stack.clients import Login, until
+from tests.stack.conftest import DAGS, compose, docker, read_secrets
 
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 

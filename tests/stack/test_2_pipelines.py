@@ -3,10 +3,9 @@
 import sys
 from datetime import datetime
 
-import pytest
 import requests
 
-from tests.stack.conftest import DAGS, compose, inside
+from tests.stack.conftest import DAGS
 
 
 def test_the_training_that_the_asset_started_made_a_champion(trained, admin, registry):
@@ -30,36 +29,17 @@ def test_the_runs_logs_say_run_and_snapshot(trained, admin):
     assert snapshot in said
 
 
-@pytest.fixture(scope="module")
-def serving(trained, pages):
-    """Return where the champion answers."""
-    compose("--profile", "serving", "up", "--wait", "--detach", "serving")
-    yield pages["serving"]
-    compose("--profile", "serving", "rm", "--stop", "--force", "serving")
-
-
 def test_serving_wants_its_token(serving, secrets):
     ask = {"dataframe_records": [{"person_id": "nobody"}]}
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": secrets["STACK_SERVING_TOKEN"]}):
-        assert requests.post(f"{serving}/invocations", json=ask, headers=headers, timeout=60).status_code == 401
-        assert requests.get(f"{serving}/docs", headers=headers, timeout=60).status_code == 401
-    assert requests.get(f"{serving}/ping", timeout=60).status_code == 200
+        assert requests.post(f"{serving.base}/invocations", json=ask, headers=headers, timeout=60).status_code == 401
+        assert requests.get(f"{serving.base}/docs", headers=headers, timeout=60).status_code == 401
+    assert requests.get(f"{serving.base}/ping", timeout=60).status_code == 200
 
 
-def test_the_champion_answers_by_person_id(serving, secrets, registry):
-    person = inside("scheduler", "python", "-c", FIRST_PERSON).stdout.strip()
-    ask = {"dataframe_records": [{"person_id": person}, {"person_id": "nobody"}]}
-    headers = {"Authorization": f"Bearer {secrets['STACK_SERVING_TOKEN']}"}
-    known, unknown = requests.post(f"{serving}/invocations", json=ask, headers=headers, timeout=60).json()[
-        "predictions"
-    ]
+def test_the_champion_answers_by_person_id(serving, registry, person):
+    known, unknown = serving.predictions(person, "nobody")
     assert known["error"] is None
     assert known["version"] == registry.champion()
     assert 0 < known["probability"] < 1
     assert "not in the online store" in unknown["error"]
-
-
-FIRST_PERSON = """
-import glob, pyarrow.parquet as pq
-print(pq.read_table(sorted(glob.glob("/lake/census/*.parquet"))[-1], columns=["person_id"])["person_id"][0].as_py())
-"""

@@ -15,8 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    for name in ("docker-compose.yml", "env.sh"):
-        shutil.copy(ROOT / name, tmp_path)
+    shutil.copy(ROOT / "env.sh", tmp_path)
     return tmp_path
 
 
@@ -63,7 +62,7 @@ def test_what_is_there_stays_and_only_what_is_missing_is_added(folder):
     text = (folder / ".env").read_text()
     assert text.startswith(own + "\n")
     assert text.count("STACK_JWT_SECRET=") == 1
-    assert len(written(folder)) == len(make_secrets.required((folder / "docker-compose.yml").read_text())) + 1
+    assert len(written(folder)) == len(make_secrets.required((ROOT / "docker-compose.yml").read_text())) + 1
     assert (folder / ".env").stat().st_mode & 0o777 == 0o600
 
 
