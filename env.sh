@@ -59,6 +59,7 @@ _default MLFLOW_HOST 127.0.0.1
 _default MLFLOW_PORT 5000
 _default MLFLOW_WORKERS 1
 _default MLFLOW_DISABLE_TELEMETRY true
+_default MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR false
 # Its server else keeps eight more processes for jobs of language models.
 _default MLFLOW_SERVER_ENABLE_JOB_EXECUTION false
 # Else a client tries an unreachable server for minutes; Airflow tries the whole task again.
