@@ -71,7 +71,7 @@ restore: ## Make the stack what it was: BACKUP=folder. What it holds now is lost
 rebuild-online: ## Fill the stack's online store anew from the newest verified snapshot.
 	@stack/rebuild.sh
 
-test-stack: .venv/.dev ## Start stacks of its own in docker, and try logins, runs, kills, backup and runbooks on them. Half an hour.
+test-stack: .venv/.dev ## Start stacks of its own in docker, and try logins, runs, kills, backup and runbooks on them. An hour.
 	@tests/stack/run.sh
 
 lock: .venv/.dev ## Resolve the requirements anew, to the newest versions that pyproject.toml allows.

@@ -19,7 +19,7 @@ def workers(trained, admin):
     admin.login()
     names = compose(*profile, "ps", "worker", "--format", "{{.ID}}", env=CELERY).stdout.split()
     yield names
-    compose(*profile, "rm", "--stop", "--force", "worker", "broker", env=CELERY)
+    compose(*profile, "rm", "--stop", "--force", "--volumes", "worker", "broker", env=CELERY)
     compose("up", "--wait", "--detach")
 
 

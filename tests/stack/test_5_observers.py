@@ -60,3 +60,5 @@ def test_metrics_and_lineage_events_of_a_run_are_sent(received, admin):
     jobs = until("the run's event", complete)
     assert {f"{PUBLISHING}.{task}" for task in ("extract", "publish", "verify")} <= set(jobs)
     until("the scheduler's metrics", lambda: any(HEARTBEAT in body for path, body in received() if METRICS in path))
+    followed = until("the training", lambda: admin.started_by(TRAINING, run))  # whoever comes next shall find it ended
+    assert admin.ended(TRAINING, followed) == "success"
