@@ -65,9 +65,9 @@ def on_the_product(parts: list[str]) -> None:
     from tests.ports import PORTS, free_ports
 
     ports = free_ports((*PORTS, "SERVING_PORT", "SERVING_BY_PERSON_PORT"))
-    scale = {"SCALE": os.environ.get("SCALE", "")}
+    given = {name: os.environ.get(name, "") for name in ("SCALE", "REDIS_SERVER")}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        print(child([__file__, *parts], Inputs(1, 1, Path(folder)), **ports, **scale, MLFLOW_LOGGING_LEVEL="WARNING"))  # noqa: T201
+        print(child([__file__, *parts], Inputs(1, 1, Path(folder)), **ports, **given, MLFLOW_LOGGING_LEVEL="WARNING"))  # noqa: T201
 
 
 def measure(parts: list[str]) -> None:
