@@ -45,7 +45,6 @@ IF_INSTALLED = (
     "feast.infra.online_stores.dynamodb",
     "feast.infra.online_stores.postgres_online_store.postgres",
     "feast.infra.online_stores.redis",
-    "psycopg",
 )
 
 forks_tasks = "celery" if "Celery" in os.environ.get("AIRFLOW__CORE__EXECUTOR", "") else "scheduler"

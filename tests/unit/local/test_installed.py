@@ -48,11 +48,7 @@ def run(code: str, gone: set[str], environment: dict[str, str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_scheduler_imports_for_its_tasks_what_there_is(gone, environment_of, tmp_path):
-    run(f"{PRELOADED}; assert 'feast.infra.online_stores.sqlite' in sys.modules", gone, environment_of(tmp_path))
-
-
-def test_every_module_that_the_demo_may_need_is_imported(gone, environment_of, tmp_path):
+def test_the_scheduler_and_every_module_of_ours_import_what_there_is(gone, environment_of, tmp_path):
     modules = [
         module.name
         for package in ("data_engineering", "local", "storage", "training")
@@ -60,4 +56,5 @@ def test_every_module_that_the_demo_may_need_is_imported(gone, environment_of, t
         if not module.ispkg and not module.name.endswith("__main__")
     ]
     assert "training.trial" in modules
-    run("\n".join(f"import {name}" for name in modules), gone, environment_of(tmp_path))
+    imports = [PRELOADED, "assert 'feast.infra.online_stores.sqlite' in sys.modules"]
+    run("\n".join([*imports, *(f"import {name}" for name in modules)]), gone, environment_of(tmp_path))
