@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -32,8 +33,8 @@ def erase(store: FeatureStore, settings: Settings, person_id: str, reason: str) 
             f"online store {store.config.online_store.type}: a person can be erased from SQLite and Redis: remove the "
             "person there by its own means, or teach bulk_engine its rows"
         )
-    with _places(settings) as places:
-        record = planned(store, settings, places, person_id, reason)
+    with _warehouses(settings) as warehouses:
+        record = planned(store, settings, warehouses, person_id, reason)
         if not record:
             yield "nothing is left of this person: the erasure was recorded before"
             return
@@ -41,14 +42,14 @@ def erase(store: FeatureStore, settings: Settings, person_id: str, reason: str) 
         for path in remove_dead_drafts(settings.lake):
             yield f"removed leftover {path.relative_to(settings.lake)}"
         empty_trash(settings.lake)
-        stored = {name: (place, read) for place in places for name, read in place.stored().items()}
+        stored = {name: (tables, read) for tables in warehouses for name, read in tables.stored().items()}
         for name, rows in sorted(read_json(record)["pending"].items()):
             if name in stored:
                 rewrite(*stored[name], name, person_id, rows)
             elif not rewrite_report(settings.lake / name, person_id):
                 continue  # pruned meanwhile
             yield f"rewrote {name}"
-        for snapshot_id in sorted(marked(store) & {*places[-1].published()}):
+        for snapshot_id in sorted(marked(store) & {*warehouses[-1].published()}):
             apply_mark(store, settings, snapshot_id)  # it says how many rows there are
     removed = bulk_engine.remove(store, VIEW, [(person_id,)])
     yield "removed from the online store" if removed else "not in the online store"
@@ -57,7 +58,7 @@ def erase(store: FeatureStore, settings: Settings, person_id: str, reason: str) 
 
 
 @contextmanager
-def _places(settings: Settings) -> Iterator[list[Warehouse]]:
+def _warehouses(settings: Settings) -> Iterator[list[Warehouse]]:
     """Give the lake, which has the predictions in any case, and last the warehouse, if it is another place."""
     with ExitStack() as stack:
         lake = stack.enter_context(opened(settings.model_copy(update={"warehouse": None})))
@@ -65,22 +66,23 @@ def _places(settings: Settings) -> Iterator[list[Warehouse]]:
 
 
 def planned(
-    store: FeatureStore, settings: Settings, places: list[Warehouse], person_id: str, reason: str
+    store: FeatureStore, settings: Settings, warehouses: list[Warehouse], person_id: str, reason: str
 ) -> Path | None:
     """Return the record that says what is to be done, a stopped one's if there is one; None if nothing is left to do.
 
     Raises:
-        DataError: there is nobody of this key, and never was.
+        DataError: there is nobody of this key, and never was; or the stopped one was of another warehouse.
     """
     lake = settings.lake
     mine = erasures.of_person(lake, person_id)
     skip = {name for record in mine.values() for name in record["files"]}
-    found = holding(places, lake, person_id, skip_raw=skip)
+    found = holding(warehouses, lake, person_id, skip_raw=skip)
     if stopped := next((path for path, record in mine.items() if not record["completed_at"]), None):
+        _check_same_warehouse(mine[stopped], settings)
         erasures.extended(stopped, found)
         return stopped
     if found or (person_id,) in bulk_engine.listed(store, VIEW):
-        return erasures.begun(lake, person_id, reason, found)
+        return erasures.begun(lake, person_id, reason, settings.warehouse, found)
     if mine:
         return None
     tables = f", in no table of {settings.warehouse}" if settings.warehouse else ""
@@ -90,14 +92,25 @@ def planned(
     )
 
 
-def holding(places: list[Warehouse], lake: Path, person_id: str, skip_raw: set[str]) -> dict[str, list[str]]:
+def _check_same_warehouse(record: dict[str, Any], settings: Settings) -> None:
+    """Raise DataError if tables of a stopped erasure are out of sight: they would be taken for pruned ones."""
+    begun = record["warehouse"]
+    if begun != settings.warehouse:
+        right = f"set DATA_WAREHOUSE={begun}" if begun else "unset DATA_WAREHOUSE"
+        raise DataError(
+            f"this person's erasure was begun with {begun or 'the lake'} as warehouse and stopped, and it is "
+            f"{settings.warehouse or 'the lake'} now: {right} and call again"
+        )
+
+
+def holding(warehouses: list[Warehouse], lake: Path, person_id: str, skip_raw: set[str]) -> dict[str, list[str]]:
     """Return what holds a person, by name; for a raw table with digests of the person's rows.
 
     `skip_raw` names raw tables that an erasure was planned for. There a derived key must not be looked for again: of
     two alike persons the one who stays would take over the other's number.
     """
     found: dict[str, list[str]] = {}
-    for tables, name, read in ((place, *stored) for place in places for stored in place.stored().items()):
+    for tables, name, read in ((of, *stored) for of in warehouses for stored in of.stored().items()):
         table = read()
         if _is_raw(table):
             if name not in skip_raw and (rows := raw_rows(tables, table, person_id)):

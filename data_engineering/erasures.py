@@ -30,13 +30,17 @@ def of_person(lake: Path, person_id: str) -> dict[Path, dict[str, Any]]:
     return {path: record for path, record in records(lake).items() if record["person_sha256"] == digest}
 
 
-def begun(lake: Path, person_id: str, reason: str, pending: dict[str, list[str]]) -> Path:
-    """Write the record of an erasure that begins now; from here on the person is left out of what is published."""
+def begun(lake: Path, person_id: str, reason: str, warehouse: str | None, pending: dict[str, list[str]]) -> Path:
+    """Write the record of an erasure that begins now; from here on the person is left out of what is published.
+
+    `warehouse` is where the tables among `pending` are, if not in the lake.
+    """
     now = datetime.now(UTC)
     path = lake / "erasures" / f"{now.strftime(INSTANT)}.json"
     record = {
         "person_sha256": key_digest(person_id),
         "reason": reason,
+        "warehouse": warehouse,
         "by": _user(),
         "begun_at": now.isoformat(),
         "completed_at": None,

@@ -281,7 +281,12 @@ def test_an_erasure_that_was_stopped_between_two_tables_is_completed(publisher, 
         patch.setattr(BigQueryWarehouse, "remove_rows", dying)
         with pytest.raises(KeyboardInterrupt):
             list(erase(publisher.store, settings, person, "asked for it"))
-    assert contents(settings) != before
+    stopped = contents(settings)
+    assert stopped != before
+    elsewhere = settings.model_copy(update={"warehouse": None})
+    with pytest.raises(DataError, match=rf"begun with {settings.warehouse} as .*lake now: set DATA_WAREHOUSE=bigquery"):
+        list(erase(publisher.store, elsewhere, person, "asked for it"))
+    assert contents(settings) == stopped
     list(erase(publisher.store, settings, person, "asked for it"))
     check_erased(publisher, settings, snapshot, person, before)
     (record,) = map(read_json, (settings.lake / "erasures").glob("*.json"))
