@@ -1,7 +1,7 @@
 """The one way to BigQuery: jobs with labels, a location and a limit of cost, tried again for a while, then one line."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ class BigQuery:
         log.info("%s: job %s billed %s bytes", what, job.job_id, f"{job.total_bytes_billed or 0:,}")
         return job
 
-    def batches(self, job: bigquery.QueryJob, what: str) -> Iterator[pa.RecordBatch]:
+    def batches(self, job: bigquery.QueryJob, what: str) -> Generator[pa.RecordBatch, None, None]:
         """Give a job's result as Arrow, in no order: through the Storage Read API, or REST where that is refused."""
         from data_engineering.bigquery_reader import Reader  # gRPC takes its time to import
 

@@ -8,7 +8,7 @@ from google.cloud.bigquery_storage import BigQueryReadClient
 
 # Milliseconds: a line that went dead without a word is noticed by a ping that nobody answers, and so is a new one.
 NAMES = ("keepalive_time", "keepalive_timeout", "http2.ping_timeout", "min_reconnect_backoff")
-LIMITS = {f"grpc.{name}_ms": 10_000 for name in NAMES}
+KEEPALIVE = {f"grpc.{name}_ms": 10_000 for name in NAMES}
 
 
 class Reader(BigQueryReadClient):
@@ -18,7 +18,7 @@ class Reader(BigQueryReadClient):
     """
 
     def __init__(self, credentials: Credentials, retry: Retry, answer: float) -> None:
-        super().__init__(credentials=credentials, transport=_with_limits)  # type: ignore[no-untyped-call]
+        super().__init__(credentials=credentials, transport=_with_keepalive)  # type: ignore[no-untyped-call]
         self._patience, self._answer = retry, answer
 
     def create_read_session(self, *arguments: Any, **given: Any) -> Any:
@@ -31,10 +31,10 @@ class Reader(BigQueryReadClient):
         return super().read_rows(name, **(given | {"retry": self._patience}))  # type: ignore[no-untyped-call]
 
 
-def _with_limits(**given: Any) -> Any:
+def _with_keepalive(**given: Any) -> Any:
     transport: Any = BigQueryReadClient.get_transport_class("grpc")
 
     def channel(*arguments: Any, options: Any = (), **named: Any) -> Any:
-        return transport.create_channel(*arguments, options=[*options, *LIMITS.items()], **named)
+        return transport.create_channel(*arguments, options=[*options, *KEEPALIVE.items()], **named)
 
     return transport(channel=channel, **given)

@@ -1,6 +1,7 @@
 """A census table in BigQuery, streamed as Arrow into a Parquet file or copied inside BigQuery."""
 
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -72,14 +73,15 @@ def copy(service: BigQuery, table: SourceTable, path: Path) -> None:
         DataError: it costs more than allowed, or BigQuery refuses.
         Unavailable: the connection was lost.
     """
-    batches = service.batches(service.run(table.query, table.address), table.address)
-    first = next(batches)  # BigQuery's client gives one of no rows too
     done = told = 0
-    with pq.ParquetWriter(path, first.schema) as file:
-        for batch in chain([first], batches):
-            file.write_batch(batch)
-            done += batch.num_rows
-            tenths = 10 * done // max(table.rows, 1)
-            if tenths > told:
-                log.info("%s: %s of %s rows read", table.address, f"{done:,}", f"{table.rows:,}")
-                told = tenths
+    # Closed here whatever happens: else the client's threads wait for ever for somebody to take their rows.
+    with closing(service.batches(service.run(table.query, table.address), table.address)) as batches:
+        first = next(batches)  # BigQuery's client gives one of no rows too
+        with pq.ParquetWriter(path, first.schema) as file:
+            for batch in chain([first], batches):
+                file.write_batch(batch)
+                done += batch.num_rows
+                tenths = 10 * done // max(table.rows, 1)
+                if tenths > told:
+                    log.info("%s: %s of %s rows read", table.address, f"{done:,}", f"{table.rows:,}")
+                    told = tenths

@@ -69,7 +69,7 @@ class Proxy(grpc.GenericRpcHandler):
 @contextmanager
 def running(address: str) -> Iterator[tuple[Proxy, str]]:
     """Give a proxy of the API at `address`, and its own address."""
-    proxy, pool = Proxy(address), ThreadPoolExecutor(20)
+    proxy, pool = Proxy(address), ThreadPoolExecutor(20, "proxy")
     server = grpc.server(pool, handlers=[proxy])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -1,5 +1,6 @@
 """The Storage Read API: Google's client on the emulator, and between them a proxy that makes trouble."""
 
+import errno
 import re
 import socket
 import threading
@@ -133,6 +134,27 @@ def test_streams_that_stay_lost_leave_nothing_and_are_read_again_by_the_next_try
     read()
 
 
+def test_a_disk_that_fills_up_meanwhile_leaves_no_thread_that_waits(settings, source, proxy, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = set(threading.enumerate())
+    with monkeypatch.context() as patch:
+        patch.setattr(pq.ParquetWriter, "write_batch", full)
+        with pytest.raises(OSError, match="No space left") as failed:
+            extract(settings, "run", source)
+    deadline = time.monotonic() + 10
+
+    def reading():
+        return [one for one in {*threading.enumerate()} - before if one.name.startswith("ThreadPoolExecutor")]
+
+    while reading() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not reading()
+    assert failed.value.errno == errno.ENOSPC  # held until here, and with it all that its traceback holds
+    check_nothing_is_left(settings)
+
+
 @pytest.mark.sweep
 def test_streams_that_stay_lost_fail_within_a_minute_with_the_patience_of_a_run(
     settings, source, proxy, read, monkeypatch
@@ -202,7 +224,7 @@ class Relay:
 
 def test_a_line_that_goes_dead_without_a_word_is_noticed(settings, source, proxy, emulator, monkeypatch):
     """Like a router that forgot the connection: what is sent vanishes."""
-    monkeypatch.setattr(bigquery_reader, "LIMITS", dict.fromkeys(bigquery_reader.LIMITS, 500))
+    monkeypatch.setattr(bigquery_reader, "KEEPALIVE", dict.fromkeys(bigquery_reader.KEEPALIVE, 500))
     relay = Relay(emulator["BIGQUERY_STORAGE_EMULATOR"], answered=200_000)
     monkeypatch.setattr(*redirect(transports.grpc, relay.address))
     with relay.server, pytest.raises(Unavailable, match=rf"^{source}: BigQuery does not answer, or the connection was"):
