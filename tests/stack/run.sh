@@ -8,7 +8,7 @@ folder=$(mktemp -d)
 unset COMPOSE_PROFILES $(grep -o '\${[A-Z_]*' docker-compose.yml | tr -d '${')
 COMPOSE_PROJECT_NAME=census-test-$$
 COMPOSE_ENV_FILES=$folder/.env
-COMPOSE_FILE=${COMPOSE_FILE:-docker-compose.yml}
+COMPOSE_FILE=${TEST_STACK_COMPOSE_FILE:-docker-compose.yml}
 STACK_VERSION=$COMPOSE_PROJECT_NAME
 export COMPOSE_PROJECT_NAME COMPOSE_ENV_FILES COMPOSE_FILE STACK_VERSION PYTHONPATH=$PWD
 
