@@ -27,6 +27,7 @@ class ByFile(LoadFileScheduling):
         return FAULTS if nodeid.startswith(FAULTS) else super()._split_scope(nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
     """Let pytest-xdist share the tests out so."""
     return ByFile(config, log)

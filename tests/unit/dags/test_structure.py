@@ -410,8 +410,8 @@ def test_without_the_google_provider_the_credentials_stay_application_defaults(a
     assert dict(os.environ) == before
 
 
-def test_every_task_signs_in_before_it_begins_and_fails_if_it_cannot(dag: Any, airflow: Path):
+def test_every_task_signs_in_where_its_own_code_begins(dag: Any, airflow: Path):
     import connections
 
-    # Where a task's own code begins: what a callback raises, Airflow only logs.
+    # There what is raised fails the task; what a callback raises, Airflow only logs.
     assert all(task._pre_execute_hook is connections.sign_in for task in dag.tasks)
