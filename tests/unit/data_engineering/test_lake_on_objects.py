@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -155,7 +156,11 @@ def test_a_repeated_raw_table_is_a_copy(lake, tmp_path, row, csv_text, source_fi
     ],
     indirect=["lake"],
 )
-def test_an_extraction_killed_after_an_upload_is_completed_by_a_retry(lake, nth, row, csv_text, source_file):
+def test_an_extraction_killed_after_an_upload_is_completed_by_a_retry(
+    lake, nth, row, csv_text, source_file, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # else other tests' drafts lie beside ours
+    monkeypatch.setattr(tempfile, "tempdir", None)
     source = source_file(csv_text([row(), row(age=40)]))
     command = [sys.executable, "-W", "ignore", "-c", DYING, str(lake), source, str(nth)]
     died = subprocess.run(command, cwd=ROOT, check=False)
