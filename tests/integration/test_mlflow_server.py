@@ -9,25 +9,16 @@ import pytest
 import requests
 
 ROOT = Path(__file__).parents[2]
-TWO_AT_ONCE = ["tests/unit/training/test_aliases.py::test_of_two_processes_at_once_exactly_one_moves_the_alias"]
 # Not test_register.py: it puts a file database back between its tests.
 ALIASES_AND_ROLLBACK = [f"tests/unit/training/test_{name}.py" for name in ("aliases", "rollback")]
 
 
-def on_server(stack, uri: str, files: list[str]) -> None:
-    options = ["-q", "-m", "", "--mlflow-server", uri, "--mlflow-artifacts", str(stack.artifacts)]
-    command = [sys.executable, "-m", "pytest", *options, *files]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stdout
-
-
-def test_an_alias_moves_once_on_the_server_too(stack, mlflow_server):
-    on_server(stack, mlflow_server, TWO_AT_ONCE)
-
-
 @pytest.mark.sweep
 def test_aliases_and_rollback_go_the_same_way_on_the_server(stack, mlflow_server):
-    on_server(stack, mlflow_server, ALIASES_AND_ROLLBACK)
+    options = ["-q", "-m", "", "--mlflow-server", mlflow_server, "--mlflow-artifacts", str(stack.artifacts)]
+    command = [sys.executable, "-m", "pytest", *options, *ALIASES_AND_ROLLBACK]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_mlflow_asks_for_a_login_and_counts_requests(mlflow_server, stack):

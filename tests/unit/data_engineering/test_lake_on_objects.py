@@ -146,6 +146,13 @@ def test_a_repeated_raw_table_is_a_copy(lake, tmp_path, row, csv_text, source_fi
     assert staged(lake, batch, "raw.parquet").read_bytes() == staged(lake, former, "raw.parquet").read_bytes()
 
 
+@pytest.fixture
+def own_drafts(tmp_path, monkeypatch) -> None:
+    """Keep this test's drafts apart from those of tests that run at the same time."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+
 @pytest.mark.parametrize(
     ("lake", "nth"),
     [
@@ -156,11 +163,8 @@ def test_a_repeated_raw_table_is_a_copy(lake, tmp_path, row, csv_text, source_fi
     ],
     indirect=["lake"],
 )
-def test_an_extraction_killed_after_an_upload_is_completed_by_a_retry(
-    lake, nth, row, csv_text, source_file, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # else other tests' drafts lie beside ours
-    monkeypatch.setattr(tempfile, "tempdir", None)
+@pytest.mark.usefixtures("own_drafts")
+def test_an_extraction_killed_after_an_upload_is_completed_by_a_retry(lake, nth, row, csv_text, source_file):
     source = source_file(csv_text([row(), row(age=40)]))
     command = [sys.executable, "-W", "ignore", "-c", DYING, str(lake), source, str(nth)]
     died = subprocess.run(command, cwd=ROOT, check=False)
