@@ -1,33 +1,35 @@
 """How the form asks by what a training is judged, and whether a person is asked before its model becomes champion."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, XComArg, task
 
 from assets import skip
+from training.records import Policy, Rules
 from training.settings import Settings
 from triggers import forced
 
 SETTINGS = Settings()
-POLICIES = ["not_worse", "better", "always", "never"]
 THRESHOLD = {"type": ["null", "number"], "minimum": -1, "maximum": 1}
 PARAMS = {
     "min_accuracy": Param(SETTINGS.min_accuracy, type="number", minimum=0, maximum=1, description="Accuracy to reach"),
     "as_of": Param(None, type=["null", "string"], format="date-time", description="Empty: newest verified snapshot"),
     "force": Param(default=False, type="boolean", description="Register even what the champion already is"),
-    "policy": Param("not_worse", type="string", enum=POLICIES, description="How the model has to meet the champion's"),
+    "policy": Param("not_worse", type="string", enum=[*get_args(Policy)], description="How to meet the champion's"),
     "worst_lift": Param(None, **THRESHOLD, description="Least accuracy of a slice above its own majority"),
     "largest_gap": Param(None, **THRESHOLD, description="Largest difference in accuracy between slices of one column"),
     "require_approval": Param(default=False, type="boolean", description="Ask a person before the champion changes"),
 }
+# One task at a time, for each takes all cores; and the alias before the report, unless a person is asked, who reads it.
+OPTIONS: dict[str, Any] = {"params": PARAMS, "max_active_tasks": 1}
+FIRST: dict[str, Any] = {"trigger_rule": "none_failed_min_one_success", "priority_weight": 2}
 
 
 def rules(context: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of `training.records.Rules` that a run's Params set."""
-    given = {name: context["params"][name] for name in ("min_accuracy", "policy", "worst_lift", "largest_gap")}
-    return given | {"force": forced(context)}
+    return {k: v for k, v in context["params"].items() if k in Rules.model_fields} | {"force": forced(context)}
 
 
 def promoted(decision: dict[str, Any], version: str, event: Any) -> str:
@@ -55,4 +57,4 @@ def ask_first(promotion: XComArg, decision: XComArg, version: XComArg) -> None:
         retries=0,
     )
     version >> approval >> promotion
-    needs_approval(decision) >> [approval, promotion]  # beside fit and register: the alias need not wait for it
+    needs_approval(decision) >> [approval, promotion]

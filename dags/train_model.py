@@ -4,7 +4,7 @@ from airflow.sdk import DAG, task
 
 from assets import CENSUS_FEATURES, champion_asset, dag_options, imported_late, skip
 from lineage import dataset, emitted, training_sets, versions
-from promotion import PARAMS, SETTINGS, ask_first, promoted, rules
+from promotion import FIRST, OPTIONS, SETTINGS, ask_first, promoted, rules
 from training.models import MODELS
 from triggers import started_by
 
@@ -39,7 +39,7 @@ def train(model):
         """Register the model as a version, once per run, with alias `challenger`."""
         return steps().register(SETTINGS, model, data["run_id"], model_id)
 
-    @task(trigger_rule="none_failed_min_one_success", inlets=[versions(model)], outlets=emitted(champion_asset(model)))
+    @task(**FIRST, inlets=[versions(model)], outlets=emitted(champion_asset(model)))
     def promote(version, outlet_events=None):
         """Move alias `champion` to the version; skipped if the decision was against it."""
         return promoted(steps().promote(SETTINGS, model, version), version, outlet_events[champion_asset(model)])
@@ -56,5 +56,5 @@ def train(model):
 
 
 for name, entry in MODELS.items():
-    with DAG(f"train_{name}", schedule=CENSUS_FEATURES, params=PARAMS, **dag_options("ml-engineering", entry.about)):
+    with DAG(f"train_{name}", schedule=CENSUS_FEATURES, **OPTIONS, **dag_options("ml-engineering", entry.about)):
         train(name)

@@ -82,8 +82,6 @@ def cross_validate(settings: Settings, model: str, path: str, run_id: str) -> st
         tracking.log_scores(client, run_id, scores, {k: str(v) for k, v in pipeline["classify"].get_params().items()})
         tracking.log_opponents(client, run_id, evaluation)
         tracking.save_out_of_fold(client, run_id, scores)
-        client.log_figure(run_id, reports.confusion_matrix(label, scores.out_of_fold), "confusion_matrix.png")
-        client.log_figure(run_id, reports.roc_curve(label, scores.out_of_fold), "roc_curve.png")
         # Last: with this tag the run counts as evaluated, for its own gate and for the trainings after it.
         sha256 = tracking.save(client, run_id, evaluation)
         tracking.set_tags(client, run_id, {"baselines": baselines_digest, "evaluation.sha256": sha256})
@@ -132,7 +130,6 @@ def fit(settings: Settings, model: str, path: str, run_id: str) -> str:
         dataset = datasets.load(entry, path)
         log.info(FOLLOWS, run_id, dataset.snapshot_id)
         fitted = evaluate.fit(evaluate.recipe(entry, dataset), dataset, settings.threads)
-        client.log_figure(run_id, reports.importance(fitted), "importance.png")
         if held_out := dataset.held_out:
             tracking.log_figures(client, run_id, evaluate.held_out_figures(fitted, held_out))
         logged = flavor.log_model(client, entry, run_id, fitted, dataset)
@@ -171,7 +168,7 @@ def promote(settings: Settings, model: str, version: str) -> dict[str, Any]:
 
 
 def report(settings: Settings, model: str, path: str, run_id: str, version: str | None) -> None:
-    """Leave the report and the model card in the run, and link them from its version, if the gate let it have one."""
+    """Leave report, model card and pictures in the run; link the report from its version, if the gate let it be."""
     entry, client = MODELS[model], tracking.connect(settings)
     dataset = datasets.load(entry, path)
     log.info(FOLLOWS, run_id, dataset.snapshot_id)
@@ -190,6 +187,10 @@ def report(settings: Settings, model: str, path: str, run_id: str, version: str 
         fitted=mlflow.sklearn.load_model(f"models:/{model}/{version}") if version else None,
         version=version,
     )
+    client.log_figure(run_id, reports.confusion_matrix(facts.label, facts.out_of_fold), "confusion_matrix.png")
+    client.log_figure(run_id, reports.roc_curve(facts.label, facts.out_of_fold), "roc_curve.png")
+    if facts.fitted is not None:
+        client.log_figure(run_id, reports.importance(facts.fitted), "importance.png")
     client.log_text(run_id, reports.page(facts), reports.PAGE_ARTIFACT)
     client.log_text(run_id, reports.card(facts), reports.CARD_ARTIFACT)
     if version:

@@ -66,6 +66,8 @@ def test_a_promotion_waits_for_a_person_and_without_an_answer_or_with_no_there_i
     until(lambda: up.run(DAG, run)["state"] in DONE)
     assert (state(up, run, "approval"), state(up, run, "promote")) == ("failed", "upstream_failed")
     assert "HITLTimeoutError" in up.failure(DAG, run, "approval")
+    times = {found["task_id"]: found for found in up.tasks(DAG, run)}
+    assert times["report"]["start_date"] < times["approval"]["end_date"]  # a person who is asked may read it first
     assert aliases() == {"challenger": "1"}
 
     asked_again(up, run)

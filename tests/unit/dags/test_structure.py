@@ -194,6 +194,14 @@ def test_one_run_at_a_time_and_none_for_the_past(dag: Any):
     assert (dag.max_active_runs, dag.catchup) == (1, False)
 
 
+@pytest.mark.parametrize("model", ["never_married", "high_income"])
+def test_the_alias_waits_for_no_report(bag: Any, model: str):
+    dag = bag.dags[f"train_{model}"]
+    report, promote = dag.get_task("report"), dag.get_task("promote")
+    assert (dag.max_active_tasks, report.priority_weight, promote.priority_weight) == (1, 1, 2)
+    assert report.downstream_list == promote.downstream_list == []  # else their weights are sums
+
+
 def test_every_task_retries_with_growing_delay_and_ends_in_time(dag: Any):
     for task in dag.tasks:
         if task.task_id == "approval":  # a person is asked once

@@ -255,6 +255,8 @@ def test_the_step_leaves_page_and_card_in_the_run_once_and_links_them(publisher,
     assert "never_married, version 1 " in page.text
     assert f"Grouped accuracy {run.data.metrics['grouped_accuracy']:.4f}" in page.text
     assert len(page.all("img")) == 8
+    pictures = {file.path for file in client.list_artifacts(run_id)} - {"evaluation", "report"}
+    assert pictures == {"confusion_matrix.png", "roc_curve.png", "importance.png"}
     assert len(client.get_metric_history(run_id, "grouped_accuracy")) == 1
     link, reason = report.link(run.info.experiment_id, run_id), run.data.tags["gate.reason"]
     assert client.get_model_version(MODEL, version).description == f"{reason}\n\n{link}"
@@ -264,5 +266,7 @@ def test_the_step_reports_a_refused_run_too_and_leaves_its_status(publisher, set
     path, run_id, version = until_report(settings, min_accuracy=0.999)
     steps.report(settings, MODEL, path, run_id, version)
     client = tracking.connect(settings)
+    pictures = {file.path for file in client.list_artifacts(run_id)} - {"evaluation", "report"}
+    assert pictures == {"confusion_matrix.png", "roc_curve.png"}
     assert "Refused, not registered" in Page(logged(client, run_id, tmp_path)["report.html"]).text
     assert client.get_run(run_id).info.status == "FINISHED"
