@@ -45,7 +45,7 @@ e2e: .venv/.dev .venv/.bqemulator/.installed
 	$(WITH_ENV) pytest -m 'not sweep' tests/e2e
 	$(WITH_ENV) pytest -m 'not sweep' tests/integration
 
-faults: .venv/.dev .venv/.bqemulator/.installed ## Kill each step at many more points, Airflow's programs and a whole demo. 5 minutes, so not in `test`.
+faults: .venv/.dev .venv/.bqemulator/.installed .venv/.gcp/.installed ## Kill each step at many more points, Airflow's programs and a whole demo. 5 minutes, so not in `test`.
 	$(WITH_ENV) pytest -n 2 -m sweep tests/unit tests/faults
 	$(WITH_ENV) pytest -m sweep tests/e2e
 	$(WITH_ENV) pytest -m sweep tests/integration
@@ -79,6 +79,8 @@ lock: .venv/.dev ## Resolve the requirements anew, to the newest versions that p
 	$(COMPILE) pyproject.toml $(RUNTIME) -o requirements/runtime.lock
 	$(COMPILE) pyproject.toml $(RUNTIME) $(STACK) -c requirements/runtime.lock -o requirements/stack.lock
 	$(COMPILE) pyproject.toml $(RUNTIME) $(STACK) --extra aws --group dev -c requirements/stack.lock -o requirements/dev.lock
+	cp requirements/stack.lock requirements/gcp.lock # uv changes of it what the provider does not bear, and no more
+	$(filter-out --upgrade,$(COMPILE)) pyproject.toml $(RUNTIME) $(STACK) --extra gcp -o requirements/gcp.lock
 	printf 'bqemulator==1.4.0\nduckdb==1.5.5\nnumpy\n' | $(COMPILE) - -o requirements/bigquery-emulator.lock
 
 clean: ## Delete the environment and everything that runs have made.
@@ -87,7 +89,7 @@ clean: ## Delete the environment and everything that runs have made.
 # --no-header: the header would repeat an index's address from the command line.
 COMPILE := $(UV) pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-header --quiet
 
-# Every extra but `gcp`, which is heavy.
+# Every extra but `gcp`, which is heavy and, on Python 3.11, wants an older protobuf: it has a lock of its own.
 RUNTIME := --extra ui --extra bigquery
 STACK := --extra redis --extra postgres --extra s3 --extra gs --extra stack
 
@@ -112,4 +114,11 @@ $(UV): requirements/installer.lock
 .venv/.bqemulator/.installed: $(UV) requirements/bigquery-emulator.lock
 	@$(PYTHON) -m venv .venv/.bqemulator
 	@$(UV) pip sync --quiet --compile-bytecode --require-hashes --python .venv/.bqemulator/bin/python requirements/bigquery-emulator.lock
+	@touch $@
+
+# The stack's packages and Airflow's Google provider: for the tests of its connection, and of XComs on gs://.
+.venv/.gcp/.installed: $(UV) requirements/gcp.lock
+	@echo 'installing the locked packages with the Google provider into .venv/.gcp (2.7 GB)'
+	@$(PYTHON) -m venv .venv/.gcp
+	@$(UV) pip sync --quiet --compile-bytecode --require-hashes --python .venv/.gcp/bin/python requirements/gcp.lock
 	@touch $@
