@@ -1,18 +1,23 @@
 """Whether BigQuery lets this area do its work, found out step by step before the first run."""
 
 from collections.abc import Iterator
+from contextlib import closing
+
+from google.cloud.bigquery import QueryJob
 
 from data_engineering.addresses import SCHEME, parts
 from data_engineering.bigquery_client import BigQuery, connect
 from data_engineering.bigquery_table import find
 from data_engineering.bigquery_warehouse import BigQueryWarehouse
+from data_engineering.errors import DataError
 from data_engineering.settings import Settings
 
 
 def check(settings: Settings) -> Iterator[str]:
     """Give a line for each thing that is in order: credentials, source, cost, a read, and the warehouse's dataset.
 
-    It processes the bytes of one row's read, and leaves nothing behind.
+    A line of what will do, but could be better, begins with `warning`. It is billed one read of the source, since
+    BigQuery bills a row like a table, and leaves nothing behind.
 
     Raises:
         DataError: something is not in order; the message says what to do.
@@ -31,8 +36,11 @@ def _source(service: BigQuery, settings: Settings) -> Iterator[str]:
     yield f"{table.address}: columns as expected, {table.rows:,} rows, last changed {table.last_modified or 'unknown'}"
     size = service.estimate(table.query, table.address)
     yield f"{table.address}: a read processes {size:,} bytes of the {settings.max_bytes_billed:,} allowed"
-    read = service.rows(f"{table.query} LIMIT 1", table.address)
-    yield f"{table.address}: {read.num_rows} row read"
+    job = service.run(f"{table.query} LIMIT 1", table.address)
+    rows, refusal = _read(service, job, table.address)
+    yield f"{table.address}: {rows} row read through {'REST' if refusal else 'the Storage Read API'}"
+    if refusal:
+        yield f"warning: {refusal}; a read into the lake goes through REST, which is slower"
 
 
 def _warehouse(settings: Settings) -> Iterator[str]:
@@ -41,5 +49,18 @@ def _warehouse(settings: Settings) -> Iterator[str]:
     yield f"{place}: lies in {tables.location() or 'an unknown location'}, {len(tables.published())} snapshots"
     trial = f"{place}.check"
     tables.service.run(f"CREATE OR REPLACE TABLE `{trial}` AS SELECT 1 AS one", f"writing {trial}")
+    job = tables.service.run(f"SELECT one FROM `{trial}`", f"reading {trial}")  # noqa: S608  ours
     tables.service.drop(trial)
     yield f"{place}: a table was created and dropped"
+    _, refusal = _read(tables.service, job, place)
+    if refusal:
+        raise DataError(f"{refusal}: Feast reads through the Storage Read API and in no other way")
+    yield f"{place}: read through the Storage Read API, as Feast does"
+
+
+def _read(service: BigQuery, job: QueryJob, what: str) -> tuple[int, Exception | None]:
+    """Return how many rows a read gives, and why they did not come through the Storage Read API, if so."""
+    refusals: list[Exception] = []
+    with closing(service.batches(job, what, refusals.append)) as batches:
+        rows = sum(batch.num_rows for batch in batches)
+    return rows, next(iter(refusals), None)

@@ -1,7 +1,7 @@
 """The one way to BigQuery: jobs with labels, a location and a limit of cost, tried again for a while, then one line."""
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ PATIENCE = 40.0  # seconds of tries: an endpoint that is dead is said to be so w
 ANSWER = 30.0  # seconds that one request may take
 STREAMS = 8  # more would wait in memory for the one Parquet file that they end in
 LABELS = {"application": "census_pipelines", "area": "data_engineering"}
+
+
+def _warn(reason: Exception) -> None:
+    log.warning("%s; reading it through REST, which is slower", reason)
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,13 @@ class BigQuery:
         log.info("%s: job %s billed %s bytes", what, job.job_id, f"{job.total_bytes_billed or 0:,}")
         return job
 
-    def batches(self, job: bigquery.QueryJob, what: str) -> Generator[pa.RecordBatch, None, None]:
-        """Give a job's result as Arrow, in no order: through the Storage Read API, or REST where that is refused."""
+    def batches(
+        self, job: bigquery.QueryJob, what: str, refused: Callable[[Exception], None] = _warn
+    ) -> Generator[pa.RecordBatch, None, None]:
+        """Give a job's result as Arrow, in no order: through the Storage Read API, or REST where that is refused.
+
+        `refused` is called with the reason, before it goes on.
+        """
         from data_engineering.bigquery_reader import Reader  # gRPC takes its time to import
 
         with explained(what), Reader(self.credentials, _retry(), ANSWER) as reader:
@@ -93,7 +102,7 @@ class BigQuery:
             try:
                 first = next(batches, None)
             except Forbidden as error:
-                log.warning("%s; reading it through REST, which is slower", explanation(what, error))
+                refused(explanation(what, error))
                 first = None
             if first is None:  # refused; or there are no rows, of which REST gives an empty batch
                 batches = self._batches(job, None)

@@ -11,11 +11,13 @@ import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from google.api_core.exceptions import PermissionDenied
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1.services.big_query_read import transports
 
 from data_engineering import bigquery_client, bigquery_reader
 from data_engineering.addresses import parts
+from data_engineering.bigquery_check import check
 from data_engineering.clean import clean
 from data_engineering.errors import DataError, Unavailable
 from data_engineering.lake import read_json, staged
@@ -171,13 +173,13 @@ def test_an_endpoint_of_the_storage_api_that_is_dead(settings, source, proxy, mo
     check_nothing_is_left(settings)
 
 
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        (DENIED[1], "grant roles/bigquery.readSessionUser on the project that runs the jobs"),
-        ("BigQuery Storage API has not been used in project 1 before or it is disabled. Enable it by visiting", ""),
-    ],
-)
+REFUSALS = [
+    (DENIED[1], "grant roles/bigquery.readSessionUser on the project that runs the jobs"),
+    ("BigQuery Storage API has not been used in project 1 before or it is disabled. Enable it by visiting", ""),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
 def test_without_the_permission_rows_come_through_rest_and_one_line_says_so(proxy, read, by_rest, caplog, refusal):
     message, remedy = refusal
     proxy.refusals["CreateReadSession"] = grpc.StatusCode.PERMISSION_DENIED, message
@@ -185,6 +187,42 @@ def test_without_the_permission_rows_come_through_rest_and_one_line_says_so(prox
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert re.fullmatch(f"bigquery://.*: .*{message}.*{remedy}; reading it through REST, which is slower", said)
     assert proxy.reads == []
+
+
+def checked(settings, source):
+    return [line.removeprefix(f"{source}: ") for line in check(settings.model_copy(update={"source": source}))]
+
+
+def test_check_reads_a_row_as_a_run_does(settings, source, proxy):
+    assert checked(settings, source)[-1] == "1 row read through the Storage Read API"
+    assert len(proxy.sessions) == len(proxy.reads) == 1
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_check_warns_where_a_run_would_read_through_rest(settings, source, proxy, refusal):
+    message, remedy = refusal
+    proxy.refusals["CreateReadSession"] = grpc.StatusCode.PERMISSION_DENIED, message
+    *_, read, warning = checked(settings, source)
+    assert read == "1 row read through REST"
+    assert re.fullmatch(f"warning: {source}: .*{message}.*{remedy}; a read into the lake goes through REST.*", warning)
+
+
+def test_check_ends_where_feast_could_not_read(settings, dataset, proxy):
+    """Feast has BigQuery's client read through the Storage Read API, and that falls back on nothing."""
+    proxy.refusals["CreateReadSession"] = DENIED
+    with pytest.raises(PermissionDenied):
+        bigquery.Client().query("SELECT 1 AS one").to_arrow()
+    place = dataset.removeprefix("bigquery://")
+    message = rf"^{place}: permission denied: .*roles/bigquery.readSessionUser.*: Feast reads through the Storage Read"
+    with pytest.raises(DataError, match=message):
+        list(check(settings.model_copy(update={"warehouse": dataset})))
+    assert not list(bigquery.Client().list_tables(place))
+
+
+def test_check_ends_where_the_storage_api_does_not_answer(settings, source, proxy):
+    proxy.refusals["CreateReadSession"] = GONE
+    with pytest.raises(Unavailable, match=rf"^{source}: BigQuery does not answer, or the connection was lost: "):
+        checked(settings, source)
 
 
 def test_a_permission_that_is_taken_away_meanwhile_ends_the_read(settings, source, proxy):

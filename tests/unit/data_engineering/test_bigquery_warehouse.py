@@ -185,9 +185,11 @@ def test_check_says_what_is_in_order(census, dataset, tmp_path, monkeypatch, cap
     place = dataset.removeprefix("bigquery://")
     assert lines[:2] == [f"{place}.census is there", "signed in: jobs run in project emulated"]
     assert lines[2].startswith(f"{census}: columns as expected, 32,561 rows, last changed 2")
-    assert lines[3:5] == [f"{census}: a read processes 0 bytes of the 1,073,741,824 allowed", f"{census}: 1 row read"]
+    assert lines[3] == f"{census}: a read processes 0 bytes of the 1,073,741,824 allowed"
+    assert lines[4] == f"{census}: 1 row read through the Storage Read API"
     assert lines[5].startswith(f"{place}: lies in ")
-    assert lines[6:] == [f"{place}: a table was created and dropped"]
+    assert lines[6] == f"{place}: a table was created and dropped"
+    assert lines[7:] == [f"{place}: read through the Storage Read API, as Feast does"]
     assert "check" not in json.dumps([table.table_id for table in bigquery.Client().list_tables(place)])
 
 
