@@ -86,7 +86,7 @@ class BulkEngine(LocalComputeEngine):  # type: ignore[misc]
             query = changes.begun(interval)
             read = 0
             with closing(task.tqdm_builder(source.count(interval)) if task.tqdm_builder else tqdm(disable=True)) as bar:
-                for batch in source.batches(query, size, in_order=rows.in_order):
+                for batch in source.rows(query, interval, size, in_order=rows.in_order):
                     rows.write(encoded(batch, view))
                     read += batch.num_rows
                     bar.update(batch.num_rows)

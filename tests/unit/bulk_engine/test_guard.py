@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+from bulk_engine.offline import Interval, Source, opened
 from tests.unit.bulk_engine.conftest import END, SCALARS, START
 
 DAYS = [START + timedelta(days=n) for n in range(5)]
@@ -42,6 +43,33 @@ def test_a_correction_with_the_same_event_timestamp_is_taken(pair):
     materialized(pair, [row("a", 1, DAYS[0], DAYS[0])])
     materialized(pair, [row("a", 1, DAYS[0], DAYS[0]), row("a", 2, DAYS[0], DAYS[1])])
     assert online(pair, "a") == [2]
+
+
+def test_a_file_that_comes_after_the_rows_were_counted_replaces_nothing_newer(pair, monkeypatch):
+    read = Source.batches
+
+    def batches(source: Source, *arguments: Any, **options: Any) -> Any:
+        pair.put("scalars", [row("a", 1, DAYS[0], DAYS[0]), row("b", 3, DAYS[0], DAYS[0])], "the_later")
+        return read(source, *arguments, **options)
+
+    monkeypatch.setattr(Source, "batches", batches)
+    materialized(pair, [row("a", 2, DAYS[0], DAYS[1])])
+    assert online(pair, "a", "b") == [2, 3]
+
+
+def test_rows_are_streamed_as_they_lie_where_each_entity_has_one(pair):
+    interval, once = Interval(START, END), {}
+    for name, rows in {
+        "one each": [row("a", 1, DAYS[0]), row("b", 1, DAYS[0])],
+        "one without a key": [row("a", 1, DAYS[0]), row(None, 1, DAYS[0])],
+        "two of one, one of them outside": [row("a", 1, DAYS[0]), row("a", 1, END + timedelta(days=1))],
+        "two of one": [row("a", 1, DAYS[0]), row("a", 1, DAYS[1])],
+        "two without a key": [row(None, 1, DAYS[0]), row(None, 1, DAYS[1])],
+    }.items():
+        pair.put("scalars", rows)
+        with opened(pair.ours.store.get_feature_view("scalars"), "512MB") as source:
+            once[name] = source._rows_of_each_once(interval)
+    assert once == dict(zip(once, [2, 2, 1, 0, 0], strict=True))
 
 
 def test_the_time_before_1970_counts(pair):
