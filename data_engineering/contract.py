@@ -103,14 +103,15 @@ def row_breaches(tables: Warehouse, table: ir.Table) -> list[Breach]:
     sums = {f"n{i}": (~flagged[f"ok{i}"].fill_null(False)).sum() for i in range(len(rules(table)))}  # noqa: FBT003
     counts = tables.answer(flagged.aggregate(**sums)).to_pylist()[0]
     return [
-        Breach(column, rule, counts[f"n{i}"], _samples(tables, flagged, f"ok{i}"))
-        for i, (column, rule) in enumerate(rules(table))
+        Breach(column, rule, counts[f"n{i}"], _samples(tables, table, ok))
+        for i, ((column, rule), ok) in enumerate(rules(table).items())
         if counts[f"n{i}"]
     ]
 
 
-def _samples(tables: Warehouse, flagged: ir.Table, flag: str) -> list[Any]:
-    bad = flagged.filter(~flagged[flag].fill_null(False)).select("person_id", *FEATURES)  # noqa: FBT003
+def _samples(tables: Warehouse, table: ir.Table, ok: ir.BooleanValue) -> list[Any]:
+    flagged = table.mutate(ok=ok)
+    bad = flagged.filter(~flagged.ok.fill_null(False)).select("person_id", *FEATURES)  # noqa: FBT003
     return list(tables.answer(bad.order_by("person_id").limit(SAMPLES)).to_pylist())
 
 

@@ -83,6 +83,16 @@ def publisher(
     return Publisher(Settings(), census_lines, prepared[1])
 
 
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an MLflow database with all tables and nothing in them; making one takes seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 def _enter(patch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
     for name, value in environment.items():
         patch.setenv(name, value)

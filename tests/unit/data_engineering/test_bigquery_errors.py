@@ -98,7 +98,7 @@ def cloud(tmp_path, monkeypatch):
         do_GET = do_POST = _answer  # noqa: N815  as http.server names them
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()  # else its end takes half a second
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", address)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "emulated")

@@ -1,5 +1,7 @@
 """Both pipelines on s3:// and gs://: source file to predictions, with the digests that they have in a folder."""
 
+import shutil
+
 import mlflow
 import pyarrow.parquet as pq
 import pytest
@@ -20,13 +22,14 @@ ENOUGH = {"TRAINING_ALPHA": "1", "TRAINING_THREADS": "1", "TRAINING_GIT_COMMIT":
 
 
 @pytest.fixture
-def on(environment_of, lake_on, monkeypatch, tmp_path):
+def on(environment_of, lake_on, empty_mlflow, monkeypatch, tmp_path):
     """Return the call that enters the environment of env.sh with a lake in a store, and returns the lake's address."""
 
     def entered(store: str) -> str:
         lake = lake_on(store)
         for name, value in environment_of(tmp_path / "var", DATA_LAKE=lake, **ENOUGH).items():
             monkeypatch.setenv(name, value)
+        shutil.copy(empty_mlflow, tmp_path / "var/mlflow/mlflow.db")
         feast_apply()
         return lake
 

@@ -53,16 +53,6 @@ def _trials(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an MLflow database with all tables and nothing in them; making one takes seconds."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture(scope="session")
 def empty_registry(request: pytest.FixtureRequest) -> Iterator[Callable[[Path], tuple[str, Path]]]:
     """Give the call that gives an MLflow with nothing in it, its address and its artifacts' folder.
 
