@@ -3,13 +3,16 @@
 The note is there only while it is true. It goes before the first row of a run is written and comes back after the
 last, so a stopped run leaves none and the next one writes every row.
 
+A run enters its name beside the note in place of those there, whose runs may be dead. One that is not finds its name
+missing at its next batch and begins again, beside the other. So whatever is written was read offline after the last
+run began: a slow run undoes no correction, and a note is never followed by rows that it does not know of.
+
 A row that is left out keeps its older instant online, by which a run of an earlier interval would take it for older
 than it is. So the intervals that rows were left out of are kept as well, whatever becomes of the note.
 """
 
 import json
 import logging
-import uuid
 from collections.abc import Iterable
 from datetime import datetime
 from importlib.metadata import version
@@ -20,7 +23,9 @@ from bulk_engine.offline import Interval, Source, quoted
 
 log = logging.getLogger(__name__)
 
-RUNNING = "running"
+
+class SupersededError(Exception):
+    """Another run has begun since this one, which has to begin again."""
 
 
 class Changes:
@@ -30,35 +35,26 @@ class Changes:
         """Take a view's source and its online rows; `ignored` features are no change, None: every row is written."""
         self._source, self._rows, self._ignored = source, rows, ignored
         self._names = [name for name in source.features if name not in (ignored or ())]
-        self._running = f"{RUNNING} {uuid.uuid4()}"
 
-    def begun(self, interval: Interval) -> str:
-        """Take the note away, and return the query for the rows to write."""
-        note = self._rows.state()
-        if self._ignored is None:
-            if note:
-                self._rows.set_state("")
-            return self._every(interval, _read(self._rows.left_out()))
-        before, self._note = self._verified(note), self._described(interval)
+    def begun(self, interval: Interval, *, again: bool) -> str:
+        """Enter this run, take the note away, and return the query for the rows to write."""
+        note = "" if self._ignored is None else self._rows.note()
+        before, self._note = self._verified(note), "" if self._ignored is None else self._described(interval)
         left_out = _read(self._rows.left_out())
         compared = before if not _earlier(interval, left_out) else None
-        more = _said([*left_out, interval]) if compared else None
-        # Another materialization that is at work, or was killed, may write until after we have left a note.
-        self._known = self._rows.set_state(self._running, note, more) and not note.startswith(RUNNING)
+        more = _said([*left_out, interval]) if compared else ""
+        self._known = self._rows.begin(note, more, again=again)
         if compared and self._known:
             return self._changed(interval, compared)
-        self._rows.set_state(self._running)
-        log.info("%s: what is online is not known: every row is written", self._source.view.name)
+        if self._ignored is not None:
+            log.info("%s: what is online is not known: every row is written", self._source.view.name)
         left_out = _read(self._rows.left_out())  # again: from now on nobody leaves out rows
         self._known = self._known and not _earlier(interval, left_out)
         return self._every(interval, left_out)
 
     def completed(self) -> None:
-        """Leave the note, unless newer rows were found online or another materialization was at work."""
-        if self._ignored is not None:
-            known = self._known and not self._rows.rejected
-            if not (known and self._rows.set_state(self._note, expected=self._running)):
-                self._rows.set_state("")
+        """Leave the note, unless newer rows were found online or another run was at work."""
+        self._rows.complete(self._note if self._known and not self._rows.rejected else "")
 
     def _every(self, interval: Interval, left_out: list[Interval]) -> str:
         """Return the query for all rows, but for those older than one that was left out."""

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from feast import FeatureView
 from feast.data_format import ParquetFormat
-from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
 from feast.infra.offline_stores.file_source import FileSource
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
@@ -16,9 +15,16 @@ from feast.types import UnixTimestamp
 from tqdm import tqdm
 
 from bulk_engine import online
-from bulk_engine.changes import Changes
+from bulk_engine.changes import Changes, SupersededError
 from bulk_engine.encode import encoded
-from bulk_engine.feast_internals import DUMMY_ENTITY_ID, LocalComputeEngine, LocalMaterializationJob, check_version
+from bulk_engine.feast_internals import (
+    DUMMY_ENTITY_ID,
+    LocalComputeEngine,
+    LocalMaterializationJob,
+    MaterializationJobStatus,
+    MaterializationTask,
+    check_version,
+)
 from bulk_engine.offline import DRIVERS, Interval, Source, opened
 
 log = logging.getLogger(__name__)
@@ -62,13 +68,12 @@ class BulkEngine(LocalComputeEngine):  # type: ignore[misc]
                 with opened(view, self.options.memory_limit) as source:
                     if not (why := source.refusal()):
                         self._write(source, task)
-            if why:
-                self._forget([view])  # of what Feast's engine writes the note knows nothing
         except Exception as error:  # noqa: BLE001  a job carries its error, which Feast raises
             return self._job(task, MaterializationJobStatus.ERROR, error)
         if why:
-            log.info("%s: %s: Feast's own engine materializes it", view.name, why)
-            return super()._materialize_one(registry, task, **kwargs)
+            log.warning("%s: %s: Feast's own engine materializes it", view.name, why)
+            with online.other_run(self.repo_config, self.online_store, view, self.options.wait_seconds):
+                return super()._materialize_one(registry, task, **kwargs)
         return self._job(task, MaterializationJobStatus.SUCCEEDED)
 
     def refusal(self, task: MaterializationTask) -> str | None:
@@ -78,23 +83,35 @@ class BulkEngine(LocalComputeEngine):  # type: ignore[misc]
         return online.refusal(self.repo_config) or _refusal(task.feature_view)
 
     def _write(self, source: Source, task: MaterializationTask) -> None:
-        interval = Interval(task.start_time, task.end_time)
-        config, view = self.repo_config, source.view
-        size = config.materialization_config.online_write_batch_size or BATCH_ROWS
-        with online.rows_of(config, self.online_store, view, self.options.wait_seconds) as rows:
+        view = source.view
+        with online.rows_of(self.repo_config, self.online_store, view, self.options.wait_seconds) as rows:
             changes = Changes(source, rows, self._ignored(view))
-            query = changes.begun(interval)
-            read = 0
-            with closing(task.tqdm_builder(source.count(interval)) if task.tqdm_builder else tqdm(disable=True)) as bar:
-                for batch in source.rows(query, interval, size, in_order=rows.in_order):
-                    rows.write(encoded(batch, view))
-                    read += batch.num_rows
-                    bar.update(batch.num_rows)
-                rows.flush()
-            changes.completed()
+            again = False
+            while True:
+                try:
+                    read = self._run(source, rows, changes, task, again=again)
+                    break
+                except SupersededError:
+                    again = True
+                    log.info("%s: another materialization has begun meanwhile: this one begins again", view.name)
         log.info(
             "%s: %s rows written, %s newer ones online left", view.name, f"{read - rows.rejected:,}", rows.rejected
         )
+
+    def _run(self, source: Source, rows: Any, changes: Changes, task: MaterializationTask, *, again: bool) -> int:
+        """Write the rows of an interval; return how many were read."""
+        interval = Interval(task.start_time, task.end_time)
+        size = min(self.repo_config.materialization_config.online_write_batch_size or BATCH_ROWS, rows.most_rows)
+        query = changes.begun(interval, again=again)
+        read = 0
+        with closing(task.tqdm_builder(source.count(interval)) if task.tqdm_builder else tqdm(disable=True)) as bar:
+            for batch in source.rows(query, interval, size, in_order=rows.in_order):
+                rows.write(encoded(batch, source.view))
+                read += batch.num_rows
+                bar.update(batch.num_rows)
+            rows.flush()
+        changes.completed()
+        return read
 
     def _ignored(self, view: FeatureView) -> set[str] | None:
         """Return the features that do not count as a change; None if every row is written, changed or not."""
@@ -121,17 +138,17 @@ class BulkEngine(LocalComputeEngine):  # type: ignore[misc]
     ) -> None:
         """Forget what was materialized of the views to delete."""
         super().update(project, views_to_delete, views_to_keep, entities_to_delete, entities_to_keep)
-        self._forget(views_to_delete, gone=True)
+        self._forget(views_to_delete)
 
     def teardown_infra(self, project: str, fvs: Sequence[Any], entities: Sequence[Any]) -> None:
         """Forget what was materialized of all views."""
         super().teardown_infra(project, fvs, entities)
-        self._forget(fvs, gone=True)
+        self._forget(fvs)
 
-    def _forget(self, views: Sequence[Any], *, gone: bool = False) -> None:
+    def _forget(self, views: Sequence[Any]) -> None:
         for view in views:
             if isinstance(view, FeatureView):
-                online.forget(self.repo_config, self.online_store, view, self.options.wait_seconds, gone=gone)
+                online.forget(self.repo_config, self.online_store, view, self.options.wait_seconds)
 
 
 def _refusal(view: FeatureView) -> str | None:

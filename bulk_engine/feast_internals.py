@@ -10,6 +10,9 @@ from typing import Any
 # An entity without join keys: Feast gives such views this one, and materializes one row.
 from feast.feature_view import DUMMY_ENTITY_ID
 
+# The job's states, and what Feast asks for: one view and one interval, by these names.
+from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
+
 # The engine that this one extends, and hands views over to: its `_materialize_one` is what we override, since
 # `materialize` of the public base class calls it once per view.
 from feast.infra.compute_engines.local.compute import LocalComputeEngine
@@ -23,36 +26,43 @@ from feast.infra.key_encoding_utils import (
 )
 
 # Names in the online stores: of a feature in a Redis hash (_mmh3), of a view in Redis (compute_versioned_name) and of
-# a view's table in SQLite (compute_table_id); and the text that SQLite keeps beside a value.
+# a view's table in SQLite (compute_table_id); the text that SQLite keeps beside a value; and the store itself, as a
+# configuration names it, for what is done with rows between materializations.
 from feast.infra.online_stores.helpers import (
     _mmh3 as redis_field,
     compute_table_id,
     compute_versioned_name,
     extract_text_and_num,
+    get_online_store_from_config,
 )
 
-# SQLite keeps instants as this function makes them: whole seconds, read as the machine's local time.
+# SQLite keeps instants as these two functions make them: whole seconds of UTC, read as the machine's local time.
 from feast.infra.online_stores.sqlite import SqliteOnlineStore, adapt_datetime_epoch
 
 # What turns a column's values into Feast's protobuf values.
 from feast.type_map import python_values_to_proto_values
+from feast.utils import to_naive_utc
 
 __all__ = [
     "DUMMY_ENTITY_ID",
     "LocalComputeEngine",
     "LocalMaterializationJob",
+    "MaterializationJobStatus",
+    "MaterializationTask",
     "adapt_datetime_epoch",
     "check_version",
     "compute_table_id",
     "compute_versioned_name",
     "deserialize_entity_key",
     "extract_text_and_num",
+    "get_online_store_from_config",
     "python_values_to_proto_values",
     "redis_client",
     "redis_field",
     "serialize_entity_key",
     "serialize_entity_key_prefix",
     "sqlite_path",
+    "to_naive_utc",
 ]
 
 TESTED = ("0.67.0",)

@@ -1,6 +1,5 @@
 """The offline side: DuckDB reads a view's Parquet files and keeps the newest row of each entity."""
 
-import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ import duckdb
 import fsspec
 import pyarrow as pa
 from feast import FeatureView
+
+from bulk_engine.duck import connected
 
 DRIVERS = {"s3": "s3fs", "gs": "gcsfs"}
 INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
@@ -162,10 +163,7 @@ class Source:
 @contextmanager
 def opened(view: FeatureView, memory_limit: str) -> Iterator[Source]:
     """Give the source of a view; DuckDB spills to a temporary folder what does not fit into `memory_limit`."""
-    with (
-        tempfile.TemporaryDirectory(prefix="bulk-engine-") as folder,
-        duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": folder}) as connection,
-    ):
+    with connected(memory_limit) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET preserve_insertion_order = false")
         if (scheme := view.batch_source.path.partition("://")[0]) in DRIVERS:

@@ -1,5 +1,7 @@
 """The online stores whose bytes this package knows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +41,27 @@ def rows_of(config: RepoConfig, store: Any, view: FeatureView, wait_seconds: flo
     return SqliteRows(config, store, view, wait_seconds)
 
 
-def forget(config: RepoConfig, store: Any, view: FeatureView, wait_seconds: float, *, gone: bool) -> None:
-    """Take away the note on what was materialized last, if there is one: the next run writes every row.
-
-    If the view's rows are `gone`, so is what is known of rows left out.
-    """
-    if refusal(config) or (config.online_store.type != "redis" and not Path(sqlite_path(config)).exists()):
+@contextmanager
+def other_run(config: RepoConfig, store: Any, view: FeatureView, wait_seconds: float) -> Iterator[None]:
+    """Let a run of another engine take part in what is kept beside the rows, so that no note is left over its rows."""
+    if not _kept(config):
+        yield
         return
     with rows_of(config, store, view, wait_seconds) as rows:
-        rows.set_state("", left_out="" if gone else None)
+        rows.begin("", "", again=False)
+        try:
+            yield
+        finally:
+            rows.complete("")
+
+
+def forget(config: RepoConfig, store: Any, view: FeatureView, wait_seconds: float) -> None:
+    """Take away what is kept beside a view's rows that are gone, if there is anything."""
+    if _kept(config):
+        with rows_of(config, store, view, wait_seconds) as rows:
+            rows.forget(gone=True)
+
+
+def _kept(config: RepoConfig) -> bool:
+    """Return whether the online store is there, and of a kind that something is kept in beside the rows."""
+    return not refusal(config) and (config.online_store.type == "redis" or Path(sqlite_path(config)).exists())

@@ -1,6 +1,7 @@
 """The online side in Redis: one hash per entity, written, guarded and removed by scripts that the server runs whole."""
 
-from collections.abc import Callable, Iterable, Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import islice
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 from feast import FeatureView, RepoConfig
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from bulk_engine.changes import SupersededError
 from bulk_engine.encode import BYTES, KEY_VERSION, NOTHING, Rows, headed
 from bulk_engine.feast_internals import (
     compute_versioned_name,
@@ -20,7 +22,7 @@ from bulk_engine.feast_internals import (
     redis_field,
     serialize_entity_key_prefix,
 )
-from bulk_engine.redis_scripts import REMOVE, SWAP, WRITE
+from bulk_engine.redis_scripts import BEGIN, COMPLETE, FORGET, REMOVE, SUPERSEDED, WRITE
 
 # The server answers nobody while a script runs: 0.7 milliseconds at most, whatever the number of features.
 ROWS_PER_CALL, VALUES_PER_CALL = 100, 1200
@@ -30,7 +32,9 @@ KEYS_PER_CALL = 1000
 class RedisRows:
     """A view's rows in Redis."""
 
+    instants = "BLOB"
     in_order = False
+    most_rows = 2**31  # calls are as large as they may be, whatever the batch
 
     def __init__(self, config: RepoConfig, store: Any, view: FeatureView, wait_seconds: float) -> None:
         del wait_seconds  # nothing locks
@@ -41,8 +45,8 @@ class RedisRows:
         self._instant = f"_ts:{self._view}".encode()
         self._fields = {field.name: redis_field(f"{self._view}:{field.name}") for field in view.features}
         self._ttl = config.online_store.key_ttl_seconds or 0
-        self._state = f"bulk_engine:{config.project}:{self._view}"
-        self._left_out = f"{self._state}:left_out"
+        self._note = f"bulk_engine:{config.project}:{self._view}"
+        self._left_out, self._running = f"{self._note}:left_out", f"{self._note}:running"
         self.rejected = 0
 
     # One connection for all batches: if the server restarts, what it lost is not passed over in silence.
@@ -59,7 +63,11 @@ class RedisRows:
         self._client.connection_pool.release(self._connection)
 
     def write(self, rows: Rows) -> None:
-        """Write a batch, but for entities that are online with a newer event timestamp."""
+        """Write a batch, but for entities that are online with a newer event timestamp.
+
+        Raises:
+            SupersededError: Another run has begun since this one; of this and the last batch rows may be written.
+        """
         calls, answers = self._calls(rows)
         self.flush()
         self._sent = self._sender.submit(self._send, calls, answers)
@@ -71,7 +79,10 @@ class RedisRows:
 
     def _send(self, calls: bytes, answers: int) -> None:
         self._connection.send_packed_command([calls])
-        self.rejected += sum([self._connection.read_response() for _ in range(answers)])
+        rejected = [self._connection.read_response() for _ in range(answers)]
+        if SUPERSEDED in rejected:
+            raise SupersededError
+        self.rejected += sum(rejected)
 
     def _calls(self, rows: Rows) -> tuple[bytes, int]:
         """Return script calls in Redis' protocol, which say each distinct value once, and how many they are."""
@@ -81,36 +92,26 @@ class RedisRows:
         table = np.stack([column.codes + first for column, first in zip(columns, firsts, strict=True)], axis=1)
         keys = pc.binary_join_element_wise(rows.keys, pa.scalar(self._project, BYTES), NOTHING)
         keys = pc.binary_join_element_wise(headed(keys, lambda n: b"$%d\r\n" % n), pa.scalar(b"\r\n", BYTES), NOTHING)
-        options = [b"%d" % self._ttl, b"%d" % len(columns), self._instant, *self._fields.values()]
+        options = [self._name.encode(), b"%d" % self._ttl, b"%d" % len(columns), self._instant, *self._fields.values()]
+        running = _bulk(self._running.encode())
         calls: list[bytes | memoryview] = []
         most = max(1, min(ROWS_PER_CALL, VALUES_PER_CALL // len(columns)))
         for start in range(0, len(keys), most):
             distinct, places = np.unique(table[start : start + most], return_inverse=True)
             count = min(most, len(keys) - start)
-            words = 3 + count + len(options) + len(distinct) + 1
+            words = 4 + count + len(options) + len(distinct) + 1
             calls += [
-                b"*%d\r\n$7\r\nEVALSHA\r\n%b%b" % (words, _bulk(self._write), _bulk(b"%d" % count)),
+                b"*%d\r\n$7\r\nEVALSHA\r\n%b%b" % (words, _bulk(self._write), _bulk(b"%d" % (count + 1))),
                 _joined(keys, start, count),
+                running,
                 *map(_bulk, options),
                 *values[distinct],
                 _bulk(places.astype(">u2").tobytes()),
             ]
         return b"".join(calls), -(-len(keys) // most)
 
-    def listed(self) -> Iterator[bytes]:
-        """Give each serialized entity key."""
-        return (entity for entity, _ in self._listed())
-
-    def remove(self, entities: Iterable[bytes]) -> int:
-        """Remove entities, each in one step; return how many were there."""
-        return self._removed((entity, b"") for entity in entities)
-
-    def remove_chosen(self, chosen: Callable[[Iterator[bytes]], Iterable[bytes]]) -> int:
-        """Remove the entities that `chosen` picks of those listed; one that is written meanwhile stays."""
-        listed = dict(self._listed())
-        return self._removed((entity, listed[entity]) for entity in chosen(iter(listed)))
-
-    def _listed(self) -> Iterator[tuple[bytes, bytes]]:
+    def listed(self) -> Iterator[tuple[bytes, bytes]]:
+        """Give each serialized entity key, and what tells its row from later ones."""
         pattern = b"".join(b"\\" + bytes([c]) if c in b"*?[]\\" else bytes([c]) for c in self._prefix)
         found = self._client.scan_iter(pattern + b"*" + self._project, count=KEYS_PER_CALL)
         while keys := list(islice(found, KEYS_PER_CALL)):
@@ -122,31 +123,44 @@ class RedisRows:
                 if instant is not None and _is_entity(entity):
                     yield entity, instant
 
-    def _removed(self, entities: Iterable[tuple[bytes, bytes]]) -> int:
-        """Remove entities whose rows have the instant given, b"" for any, and the note with the first."""
+    def remove(self, entities: Iterable[tuple[bytes, bytes | None]]) -> int:
+        """Remove entities, each in one step, as listed or, if None is given, in any state; return how many were."""
         script = self._client.register_script(REMOVE)
         names = [b"_ts:", self._instant, *self._fields.values()]
         pending, removed = iter(entities), 0
         while chunk := list(islice(pending, KEYS_PER_CALL)):
-            keys = [*(entity + self._project for entity, _ in chunk), self._state]
-            removed += script(keys=keys, args=[len(names), *names, *(instant for _, instant in chunk)])
+            keys = [*(entity + self._project for entity, _ in chunk), self._note, self._running]
+            instants = (instant or b"" for _, instant in chunk)
+            removed += script(keys=keys, args=[len(names), *names, *instants, str(uuid.uuid4())])
         return removed
 
-    def state(self) -> str:
-        """Return the note that is kept beside the rows, "" if there is none."""
-        return (self._client.get(self._state) or b"").decode()
+    def note(self) -> str:
+        """Return the note on what was materialized last, "" if there is none."""
+        return (self._client.get(self._note) or b"").decode()
 
     def left_out(self) -> str:
         """Return the intervals that rows were left out of, "" if there are none."""
         return (self._client.get(self._left_out) or b"").decode()
 
-    def set_state(self, new: str, expected: str | None = None, left_out: str | None = None) -> bool:
-        """Replace the note, "" for none, if it is the `expected` one or None is given; return whether it was.
+    def begin(self, note: str, left_out: str, *, again: bool) -> bool:
+        """Enter a run and take the note away; return whether it was `note`, and no other run is at work.
 
-        With it `left_out` is replaced, if given.
+        If so, `left_out` is kept from now on, unless it is "". Other runs have to begin again, unless this one does.
         """
-        given = [new, "" if expected is None else f"={expected}", *([] if left_out is None else [left_out])]
-        return bool(self._client.register_script(SWAP)(keys=[self._state, self._left_out], args=given))
+        self._name, self.rejected, self._sent = str(uuid.uuid4()), 0, None
+        return bool(self._run(BEGIN, [self._name, note, left_out, "again" if again else ""]))
+
+    def complete(self, note: str) -> None:
+        """End the run, and leave the note, "" for none, if no other is at work."""
+        self._run(COMPLETE, [self._name, note])
+
+    def forget(self, *, gone: bool = False) -> None:
+        """Take the note away, also from runs at work; and what is known of rows left out, if the rows are `gone`."""
+        self._run(FORGET, [str(uuid.uuid4()), "gone" if gone else ""])
+
+    def _run(self, script: str, arguments: list[Any]) -> Any:
+        keys = [self._note, self._left_out, self._running]
+        return self._client.register_script(script)(keys=keys, args=arguments)
 
 
 def _timestamp(at: datetime) -> bytes:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from pathlib import Path
 
+import pyarrow as pa
 from feast import FeatureStore
 
 import bulk_engine
@@ -98,16 +98,12 @@ def _absent(tables: Warehouse, store: FeatureStore, newest: str, *, dry_run: boo
         yield f"online store {store.config.online_store.type}: absent persons stay, bulk_engine does not know its rows"
         return
 
-    def present() -> set[bulk_engine.Key]:
+    def present() -> Iterator[pa.RecordBatch]:
         # Called once those online are listed: a snapshot published later is materialized later too.
-        names = {newest, *(name for name in tables.published() if name > newest)}
-        kept = (tables.answer(tables.snapshot(name).select(KEY))[KEY].to_pylist() for name in names)
-        return {(person,) for person in chain.from_iterable(kept)}
+        for name in {newest, *(name for name in tables.published() if name > newest)}:
+            yield from tables.answer(tables.snapshot(name).select(KEY)).to_batches()
 
-    if dry_run:
-        count = len(bulk_engine.listed(store, VIEW) - present())
-    else:
-        count = bulk_engine.remove_absent(store, VIEW, present)
+    count = bulk_engine.remove_absent(store, VIEW, present, dry_run=dry_run)
     if count:
         did = "would remove" if dry_run else "removed"
         yield f"{did} {count:,} persons from the online store: they are not in snapshot {newest}"

@@ -1,4 +1,4 @@
-"""Feast projects of three views over Parquet, once with stock's engine and once with ours, in SQLite and in Redis."""
+"""Feast projects of four views over Parquet, once with stock's engine and once with ours, in SQLite and in Redis."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -27,7 +27,9 @@ SCALARS = {
     "a_double": (types.Float64, pa.float64()),
     "a_float": (types.Float32, pa.float32()),
     "a_json": (types.Json, pa.string()),
+    "a_pdf": (types.PdfBytes, pa.binary()),
     "a_string": (types.String, pa.string()),
+    "a_time_uuid": (types.TimeUuid, pa.string()),
     "a_timestamp": (types.UnixTimestamp, pa.timestamp("us", "UTC")),
     "a_uuid": (types.Uuid, pa.string()),
     "an_image": (types.ImageBytes, pa.binary()),
@@ -59,6 +61,9 @@ SCHEMAS = {
     "arrays": pa.schema(
         {"left": pa.int64(), "right": pa.string(), **{name: kind for name, (_, kind) in ARRAYS.items()}}
         | {"event": pa.timestamp("us"), "made": pa.timestamp("us")}
+    ),
+    "keyed": pa.schema(
+        {"code": pa.binary(), "number": pa.int32(), "value": pa.int64(), "event": INSTANT, "made": INSTANT}
     ),
     "mapped": pa.schema({"PERSON": pa.string(), "VALUE": pa.int64(), "other": pa.string(), "WHEN": INSTANT}),
 }
@@ -108,6 +113,8 @@ def definitions(folder: Path) -> list[Any]:
     person = Entity(name="person", join_keys=["person"], value_type=ValueType.STRING)
     left = Entity(name="left", join_keys=["left"], value_type=ValueType.INT64)
     right = Entity(name="right", join_keys=["right"], value_type=ValueType.STRING)
+    code = Entity(name="code", join_keys=["code"], value_type=ValueType.BYTES)
+    number = Entity(name="number", join_keys=["number"], value_type=ValueType.INT32)
 
     def source(name: str, **more: Any) -> FileSource:
         given = {"timestamp_field": "event", "created_timestamp_column": "made"} | more
@@ -121,8 +128,20 @@ def definitions(folder: Path) -> list[Any]:
         person,
         left,
         right,
+        code,
+        number,
         FeatureView(name="scalars", entities=[person], schema=fields(SCALARS), source=source("scalars")),
         FeatureView(name="arrays", entities=[left, right], schema=fields(ARRAYS), source=source("arrays")),
+        FeatureView(
+            name="keyed",
+            entities=[code, number],
+            schema=[
+                Field(name="code", dtype=types.Bytes),
+                Field(name="number", dtype=types.Int32),
+                Field(name="value", dtype=types.Int64),
+            ],
+            source=source("keyed"),
+        ),
         FeatureView(
             name="mapped",
             entities=[person],
@@ -133,9 +152,11 @@ def definitions(folder: Path) -> list[Any]:
     ]
 
 
-def sqlite_dump(path: Path) -> dict[str, list[Any]]:
+def sqlite_dump(path: Path, *, kept: bool = False) -> dict[str, list[Any]]:
+    """Return the rows of Feast's tables, and of what is kept beside them if asked for."""
     with sqlite3.connect(path) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = [name for name in tables if kept or name != "bulk_engine_state"]
         found = {name: database.execute(f'SELECT * FROM "{name}"').fetchall() for name in sorted(tables)}
     database.close()
     return {name: sorted(rows, key=lambda row: row[:2]) for name, rows in found.items()}
@@ -143,7 +164,7 @@ def sqlite_dump(path: Path) -> dict[str, list[Any]]:
 
 def sqlite_clear(path: Path) -> None:
     with sqlite3.connect(path) as database:
-        for name in sqlite_dump(path):
+        for name in sqlite_dump(path, kept=True):
             database.execute(f'DELETE FROM "{name}"')
     database.close()
 

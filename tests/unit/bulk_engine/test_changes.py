@@ -1,8 +1,9 @@
 """`write: changed`: only rows whose values changed are written, and online equals offline whatever comes between."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType, types
+from feast.repo_contents import RepoContents
+from feast.repo_operations import apply_total_with_repo_instance
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import bulk_engine
@@ -97,8 +100,8 @@ def test_who_was_removed_and_comes_back_unchanged_is_written(changed, remove):
     for at, persons in ((FIRST, PERSONS), (SECOND, PERSONS[5:]), (THIRD, PERSONS)):
         snapshot(changed, at, persons)
     run(changed, FIRST)
-    gone, present = ([(person,) for person in persons] for persons in (PERSONS[:5], PERSONS[5:]))
-    given = gone if remove is bulk_engine.remove else lambda: present  # of the second, which is not online yet
+    present = pa.table({"person": PERSONS[5:]}).to_batches()  # of the second, which is not online yet
+    given = [(person,) for person in PERSONS[:5]] if remove is bulk_engine.remove else lambda: present
     assert remove(changed.ours.store, "scalars", given) == 5
     run(changed, THIRD)
     assert values(changed.ours) == [0] * 40
@@ -108,7 +111,10 @@ def test_a_prune_that_removes_nobody_changes_nothing(changed):
     snapshot(changed, FIRST, PERSONS)
     snapshot(changed, SECOND, PERSONS, set(PERSONS[:10]))
     run(changed, FIRST)
-    assert bulk_engine.remove_absent(changed.ours.store, "scalars", lambda: [(p,) for p in PERSONS]) == 0
+    assert (
+        bulk_engine.remove_absent(changed.ours.store, "scalars", lambda: pa.table({"person": PERSONS}).to_batches())
+        == 0
+    )
     assert run(changed, SECOND) == 10
 
 
@@ -120,15 +126,36 @@ def test_a_full_refresh_writes_every_row(changed):
     assert run(changed, SECOND) == 40
 
 
-def test_a_view_that_feast_deletes_and_makes_anew_is_written_whole(changed):
+@pytest.mark.parametrize("forget", ["update", "teardown_infra"])
+def test_what_feast_tells_the_engine_is_gone_is_written_whole(changed, forget):
     snapshot(changed, FIRST, PERSONS)
     snapshot(changed, SECOND, PERSONS)
     run(changed, FIRST)
     store = changed.ours.store
-    for forget in ("update", "teardown_infra"):
-        engine, views = store._get_provider().batch_engine, [store.get_feature_view("scalars")]
-        getattr(engine, forget)("project", views, *([[], [], []] if forget == "update" else [[]]))
-        assert run(changed, SECOND) == 40
+    engine, views = store._get_provider().batch_engine, [store.get_feature_view("scalars")]
+    getattr(engine, forget)("project", views, *([[], [], []] if forget == "update" else [[]]))
+    assert run(changed, SECOND) == 40
+
+
+def applied(store: FeatureStore, views: list[FeatureView]) -> None:
+    """Apply what `feast apply` finds in a repository of these views, which deletes all others."""
+    kinds = {kind: [] for kind in RepoContents._fields}
+    repo = RepoContents(**kinds | {"feature_views": views, "entities": store.list_entities()})
+    apply_total_with_repo_instance(store, store.project, store.registry, repo, skip_source_validation=True)
+
+
+@pytest.mark.parametrize("next_run", [SECOND, THIRD])
+def test_a_view_that_was_not_in_the_definitions_for_a_while_is_written_whole(changed, next_run):
+    for at in (FIRST, SECOND, THIRD):
+        snapshot(changed, at, PERSONS)
+    run(changed, FIRST)
+    run(changed, THIRD)  # leaves all out, so that the second is older than what is online
+    store = changed.ours.store
+    views = store.list_feature_views()
+    applied(store, [view for view in views if view.name != "scalars"])
+    applied(store, views)
+    run(changed, next_run)
+    assert values(changed.ours) == [0] * 40
 
 
 def test_a_file_that_was_changed_since_makes_the_next_run_write_every_row(changed):
@@ -161,9 +188,9 @@ def test_a_run_that_another_one_overtook_leaves_no_note(changed, monkeypatch):
     run(changed, FIRST)
     whole = Changes.begun
 
-    def overtaken(self, interval):
-        query = whole(self, interval)
-        if interval.start == THIRD and self._rows.state().startswith("running"):
+    def overtaken(self, interval, **options):
+        query = whole(self, interval, **options)
+        if interval.start == THIRD and self._known:
             monkeypatch.setattr(Changes, "begun", whole)
             changed.ours.materialize("scalars", start=SECOND, end=SECOND)
         return query
@@ -171,6 +198,67 @@ def test_a_run_that_another_one_overtook_leaves_no_note(changed, monkeypatch):
     monkeypatch.setattr(Changes, "begun", overtaken)
     changed.ours.materialize("scalars", start=THIRD, end=THIRD)
     changed.ours.materialize("scalars", start=THIRD, end=THIRD)
+    assert values(changed.ours) == [0] * 40
+
+
+def during(monkeypatch: pytest.MonkeyPatch, rows: Any, batch: int, other: Callable[[], Any]) -> None:
+    """Let something else happen before a batch of the next run is written, counted from 0."""
+    whole, batches = rows.write, count()
+
+    def write(self: Any, given: Any) -> None:
+        if next(batches) == batch:
+            monkeypatch.setattr(rows, "write", whole)
+            other()
+        whole(self, given)
+
+    monkeypatch.setattr(rows, "write", write)
+
+
+@pytest.mark.parametrize("batch", [0, 5, 9])
+@pytest.mark.parametrize("options", [{"write": "all"}, {}])
+def test_runs_at_the_same_time_leave_no_note_that_is_not_true(changed, monkeypatch, batch, options):
+    for at in (FIRST, SECOND, THIRD, FOURTH):
+        snapshot(changed, at, PERSONS, set(PERSONS) if at == THIRD else set())
+    run(changed, FIRST)
+    engine = changed.ours.store._get_provider().batch_engine
+    usual = engine.options
+
+    def other() -> None:
+        monkeypatch.setattr(engine, "options", usual)
+        run(changed, SECOND)
+        run(changed, SECOND)
+
+    monkeypatch.setattr(engine, "options", usual.model_copy(update=options))
+    during(monkeypatch, rows_type(changed), batch, other)
+    run(changed, THIRD)
+    assert values(changed.ours) == [THIRD.day] * 40
+    run(changed, FOURTH)
+    assert values(changed.ours) == [0] * 40
+
+
+@pytest.mark.parametrize("change", ["refreshed", "removed", "run"])
+def test_a_run_that_is_killed_after_something_else_happened_leaves_no_trace_that_is_not_true(
+    changed, monkeypatch, change
+):
+    for at in (FIRST, SECOND, THIRD, FOURTH):
+        snapshot(changed, at, PERSONS, set(PERSONS) if at == THIRD else set())
+    run(changed, FIRST)
+    store = changed.ours.store
+    does = {
+        "refreshed": lambda: bulk_engine.full_refresh(store, "scalars"),
+        "removed": lambda: bulk_engine.remove(store, "scalars", [(PERSONS[39],)]),
+        "run": lambda: run(changed, FIRST),
+    }
+
+    def other() -> None:
+        does[change]()
+        run(changed, SECOND)
+        during(monkeypatch, rows_type(changed), 5, lambda: 1 / 0)
+
+    during(monkeypatch, rows_type(changed), 2, other)
+    with pytest.raises(ZeroDivisionError):
+        run(changed, THIRD)
+    run(changed, FOURTH)
     assert values(changed.ours) == [0] * 40
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from bulk_engine.offline import Interval, Source, opened
+from bulk_engine.online import rows_of
 from tests.unit.bulk_engine.conftest import END, SCALARS, START
 
 DAYS = [START + timedelta(days=n) for n in range(5)]
@@ -42,6 +43,31 @@ def test_an_old_window_replaces_nothing_newer_and_adds_what_is_missing(pair):
 def test_a_correction_with_the_same_event_timestamp_is_taken(pair):
     materialized(pair, [row("a", 1, DAYS[0], DAYS[0])])
     materialized(pair, [row("a", 1, DAYS[0], DAYS[0]), row("a", 2, DAYS[0], DAYS[1])])
+    assert online(pair, "a") == [2]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_slow_run_does_not_undo_a_correction_that_another_wrote_meanwhile(pair, monkeypatch, ended):
+    first, corrected = row("a", 1, DAYS[0], DAYS[0]), row("a", 2, DAYS[0], DAYS[1])
+    store = pair.ours.store
+    config, view = store.config, store.get_feature_view("scalars")
+    online_store = store._get_provider().online_store
+    rows_type = type(rows_of(config, online_store, view))
+    whole = rows_type.write
+
+    def write(self: Any, rows: Any) -> None:
+        monkeypatch.setattr(rows_type, "write", whole)
+        pair.put("scalars", [first, corrected])
+        if ended:
+            pair.ours.materialize("scalars")
+        else:  # the other is still at work, and has written it
+            with rows_of(config, online_store, view) as others:
+                others.begin("", "", again=False)
+        whole(self, rows)
+        self.flush()
+
+    monkeypatch.setattr(rows_type, "write", write)
+    materialized(pair, [first])
     assert online(pair, "a") == [2]
 
 
