@@ -65,7 +65,7 @@ def on_the_product(parts: list[str]) -> None:
     from tests.ports import PORTS, free_ports
 
     ports = free_ports((*PORTS, "SERVING_PORT", "SERVING_BY_PERSON_PORT"))
-    given = {name: os.environ.get(name, "") for name in ("SCALE", "REDIS_SERVER")}
+    given = {name: os.environ.get(name, "") for name in ("SCALE", "ROUNDS", "REDIS_SERVER")}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         print(child([__file__, *parts], Inputs(1, 1, Path(folder)), **ports, **given, MLFLOW_LOGGING_LEVEL="WARNING"))  # noqa: T201
 

@@ -75,7 +75,7 @@ def measured(way: Way, inputs: Inputs) -> dict[str, object]:
     wall, cpu = time.perf_counter(), time.process_time() + childrens_cpu()
     result = call()
     wall, cpu = time.perf_counter() - wall, time.process_time() + childrens_cpu() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     return {**asdict(Measured(wall, cpu, peak)), "digest": str(digest(result))}
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from contest import CENSUS, Measured, Part
 from matplotlib.figure import Figure
@@ -48,13 +49,19 @@ def save(part: Part, found: Found) -> None:
         for way, taken in ways.items()
     ]
     (RESULTS / f"{part.name}.json").write_text(json.dumps(rows, indent=2))
+    for row in rows if len(part.snapshots) > 1 else ():
+        row["way"] = f"{row['way']}, {row['snapshots']} snapshots"
+    picture(part.name, part.title, rows, MEASURES)
+
+
+def picture(name: str, title: str, rows: list[dict[str, Any]], measures: dict[str, str]) -> None:
+    """Draw cost against rows: an axis for each of the `measures`, whose values are labels, a line for each way."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for axes, (name, text) in zip(figure.subplots(1, 2), MEASURES.items(), strict=True):
-        for way, snapshots in sorted({(row["way"], row["snapshots"]) for row in rows}, key=str):
-            line = [row for row in rows if (row["way"], row["snapshots"]) == (way, snapshots)]
-            label = way if len(part.snapshots) == 1 else f"{way}, {snapshots} snapshots"
-            axes.plot([row["rows"] for row in line], [row[name] for row in line], marker="o", label=label)
+    for axes, (measure, text) in zip(figure.subplots(1, len(measures)), measures.items(), strict=True):
+        for way in sorted({row["way"] for row in rows}):
+            line = [row for row in rows if row["way"] == way]
+            axes.plot([row["rows"] for row in line], [row[measure] for row in line], marker="o", label=way)
         axes.set(xscale="log", yscale="log", xlabel="rows", ylabel=text)
     axes.legend(fontsize="small")
-    figure.suptitle(part.title)
-    figure.savefig(RESULTS / f"{part.name}.png", dpi=120)
+    figure.suptitle(title)
+    figure.savefig(RESULTS / f"{name}.png", dpi=120)

