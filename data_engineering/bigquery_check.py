@@ -1,5 +1,6 @@
 """Whether BigQuery lets this area do its work, found out step by step before the first run."""
 
+import secrets
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -47,10 +48,12 @@ def _warehouse(settings: Settings) -> Iterator[str]:
     tables = BigQueryWarehouse.of(settings)
     place = f"{tables.project}.{tables.dataset}"
     yield f"{place}: lies in {tables.location() or 'an unknown location'}, {len(tables.published())} snapshots"
-    trial = f"{place}.check"
-    tables.service.run(f"CREATE OR REPLACE TABLE `{trial}` AS SELECT 1 AS one", f"writing {trial}")
-    job = tables.service.run(f"SELECT one FROM `{trial}`", f"reading {trial}")  # noqa: S608  ours
-    tables.service.drop(trial)
+    trial = f"{place}.check_{secrets.token_hex(8)}"
+    tables.service.run(f"CREATE TABLE `{trial}` AS SELECT 1 AS one", f"writing {trial}")
+    try:
+        job = tables.service.run(f"SELECT one FROM `{trial}`", f"reading {trial}")  # noqa: S608  ours
+    finally:
+        tables.service.drop(trial)
     yield f"{place}: a table was created and dropped"
     _, refusal = _read(tables.service, job, place)
     if refusal:

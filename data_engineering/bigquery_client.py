@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 40.0  # seconds of tries: an endpoint that is dead is said to be so within a minute
 ANSWER = 30.0  # seconds that one request may take
+UPLOAD_RETRIES = 1  # the client's six, each as long, would be minutes
 STREAMS = 8  # more would wait in memory for the one Parquet file that they end in
 LABELS = {"application": "census_pipelines", "area": "data_engineering"}
 
@@ -123,7 +124,10 @@ class BigQuery:
             source_format="PARQUET", write_disposition="WRITE_TRUNCATE", schema=fields, labels=LABELS
         )
         with explained(table), path.open("rb") as file:
-            self.client.load_table_from_file(file, table, job_config=config).result(retry=_retry())
+            job = self.client.load_table_from_file(
+                file, table, job_config=config, num_retries=UPLOAD_RETRIES, timeout=(ANSWER, ANSWER)
+            )
+            job.result(retry=_retry())
 
     def drop(self, table: str) -> None:
         """Delete a table, if it is there."""

@@ -110,7 +110,7 @@ class BigQueryWarehouse:
 
     def published(self) -> list[str]:
         """Return the ids in the feature table."""
-        if not self.service.tables(f"{self.project}.{self.dataset}", "census"):
+        if "census" not in self.service.tables(f"{self.project}.{self.dataset}", "census"):
             return []
         ids = self._published().select("snapshot_id").distinct()
         return sorted(self.answer(ids)["snapshot_id"].to_pylist())

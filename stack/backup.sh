@@ -16,7 +16,8 @@ trap 'exit 1' HUP INT TERM
 for database in airflow mlflow mlflow_auth feast; do
     docker compose exec -T postgres pg_dump --username postgres --format custom --no-owner --no-acl "$database" > "$draft/$database.dump"
 done
-docker compose run --rm --no-deps -T files tar -C / --exclude='.*' -c lake artifacts > "$draft/files.tar"
+# With 1 tar tells that files came or went while it read their folder.
+docker compose run --rm --no-deps -T files sh -c 'tar -C / --exclude=".*" -c lake artifacts || [ $? -eq 1 ]' > "$draft/files.tar"
 (cd "$draft" && sha256sum -- *.dump files.tar > SHA256SUMS)
 mv "$draft" "$folder"
 trap - EXIT

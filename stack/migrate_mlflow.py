@@ -14,7 +14,7 @@ def main() -> None:
     upgrade.callback(os.environ["MLFLOW_BACKEND_STORE_URI"])
     config, store = read_auth_config(), SqlAlchemyStore()
     store.init_db(config.database_uri)
-    if not store.has_user(config.admin_username):
+    if not any(user.is_admin for user in store.list_users()):  # who has made others may have deleted the first
         store.create_user(config.admin_username, config.admin_password, is_admin=True)
     for user in USERS:
         password = os.environ[f"MLFLOW_{user.upper()}_PASSWORD"]

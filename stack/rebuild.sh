@@ -3,4 +3,4 @@
 set -eu
 # Feast keeps a newer row than the one that is written; after a restore the newer one is wrong.
 docker compose exec -T redis sh -c 'REDISCLI_AUTH=$FEAST_REDIS_PASSWORD redis-cli --user feast --no-auth-warning flushall' > /dev/null
-docker compose exec -T scheduler python -m data_engineering rebuild
+docker compose run --rm --no-deps -T scheduler python -m data_engineering rebuild

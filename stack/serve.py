@@ -14,7 +14,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 OPEN = {"/ping", "/health"}
-REFUSED = JSONResponse({"error": "the header is Authorization: Bearer TOKEN"}, 401, {"WWW-Authenticate": "Bearer"})
 # The last is what MLflow says of a model that is not there to whoever is no admin.
 NOT_THERE = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"}
 WAIT_SECONDS = 10

@@ -316,6 +316,21 @@ def test_a_dead_endpoint_fails_within_a_minute(settings, cloud, monkeypatch):
     assert time.monotonic() - began < 60
 
 
+def test_an_upload_that_is_never_answered_ends(settings, cloud, monkeypatch, tmp_path):
+    monkeypatch.setattr(bigquery_client, "ANSWER", 0.5)
+    cloud.answers["/upload/"] = [lambda *_: time.sleep(5)]
+    file = tmp_path / "rows.parquet"
+    file.write_bytes(b"PAR1")
+    client = bigquery_client.connect(settings)
+    began = time.monotonic()
+    with pytest.raises(
+        Unavailable, match=r"^emulated\.ds\.raw: BigQuery does not answer, or the connection was lost: "
+    ):
+        client.load(file, "emulated.ds.raw", {"age": "INT64"})
+    assert time.monotonic() - began < 4
+    assert len([path for path, _ in cloud.asked if path.startswith("/upload/")]) <= 1 + bigquery_client.UPLOAD_RETRIES
+
+
 @pytest.mark.sweep
 def test_a_dead_endpoint_fails_within_a_minute_with_the_patience_of_a_run(settings, cloud, monkeypatch):
     monkeypatch.setattr(bigquery_client, "PATIENCE", PATIENCE)
