@@ -6,7 +6,7 @@ folder=${1:?which backup? make restore BACKUP=folder}
 (cd "$folder" && sha256sum --quiet --check SHA256SUMS)
 psql="docker compose exec -T postgres psql --no-psqlrc --quiet --username postgres --set ON_ERROR_STOP=1"
 
-docker compose build migrate-airflow  # on another machine there is no image yet, and the service `files` builds none
+docker compose create migrate-airflow  # on another machine there is no image yet, and the service `files` builds none
 more=$(docker compose --profile serving --profile celery ps --services --status running | grep -xE 'serving|worker|broker' || true)
 docker compose --profile serving --profile celery stop
 docker compose up --wait postgres redis

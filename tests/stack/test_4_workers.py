@@ -8,14 +8,14 @@ from tests.stack.conftest import DAGS, compose, until
 
 PUBLISHING, TRAINING = DAGS
 WORKERS_SECRETS = ("BROKER_PASSWORD", "FEAST_DB_PASSWORD", "REDIS_PASSWORD", "MLFLOW_TRAINING_PASSWORD")
-CELERY = {**os.environ, "STACK_EXECUTOR": "CeleryExecutor"}
+CELERY = {**os.environ, "STACK_EXECUTOR": "CeleryExecutor", "STACK_WORKERS": "2"}
 
 
 @pytest.fixture(scope="module")
 def workers(trained, admin):
     """Switch to two workers, and back."""
     profile = ("--profile", "celery")
-    compose(*profile, "up", "--wait", "--detach", "--scale", "worker=2", env=CELERY)
+    compose(*profile, "up", "--wait", "--detach", env=CELERY)
     until("Airflow", admin.healthy)
     admin.login()
     names = compose(*profile, "ps", "worker", "--format", "{{.ID}}", env=CELERY).stdout.split()
@@ -45,7 +45,7 @@ def test_a_worker_that_is_killed_during_a_run_loses_nothing(workers, admin):
     run = admin.trigger(PUBLISHING, force=True)
     until("its first task", lambda: "success" in admin.states(PUBLISHING, run).values())
     compose("--profile", "celery", "kill", "worker", env=CELERY)
-    compose("--profile", "celery", "up", "--wait", "--detach", "--scale", "worker=2", env=CELERY)
+    compose("--profile", "celery", "up", "--wait", "--detach", env=CELERY)
     # A task that the worker had begun is missed after five minutes, one that it had only taken up after ten.
     state = admin.ended(PUBLISHING, run, seconds=1200)
     if state == "failed":
