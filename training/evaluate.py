@@ -73,8 +73,10 @@ def recipe(entry: ModelEntry, dataset: TrainingSet) -> Pipeline:
 def baselines(dataset: TrainingSet) -> dict[str, tuple[Pipeline, TrainingSet]]:
     """Return what a useful model beats: unfitted pipelines by name, each with the columns that it may see."""
     age = replace(dataset, inputs=dataset.slices[[AGE_BIN]], text_columns=())
-    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    encoded = ColumnTransformer([("text", one_hot, list(dataset.text_columns))], remainder=StandardScaler())
+    one_hot = OneHotEncoder(handle_unknown="ignore")
+    encoded = ColumnTransformer(
+        [("text", one_hot, list(dataset.text_columns))], remainder=StandardScaler(), sparse_threshold=1
+    )
     # The fastest solver by far where rows are many and columns few.
     regression = LogisticRegression(solver="newton-cholesky")
     tree = DecisionTreeClassifier(min_samples_leaf=50, random_state=SEED)
