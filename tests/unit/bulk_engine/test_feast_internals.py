@@ -2,7 +2,7 @@
 
 import inspect
 import sqlite3
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 
 import pytest
@@ -40,6 +40,19 @@ def parameters(function) -> list[str]:
         (internals.serialize_entity_key_prefix, ["entity_keys", "entity_key_serialization_version"]),
         (internals.extract_text_and_num, ["val", "compute_num"]),
         (internals.python_values_to_proto_values, ["values", "feature_type"]),
+        (internals.get_online_store_from_config, ["online_store_config"]),
+        (
+            internals.MaterializationTask,
+            [
+                "project",
+                "feature_view",
+                "start_time",
+                "end_time",
+                "only_latest",
+                "tqdm_builder",
+                "disable_event_timestamp",
+            ],
+        ),
         (SqliteOnlineStore._get_db_path, ["config"]),
         (RedisOnlineStore._get_client, ["self", "online_store_config"]),
     ],
@@ -69,8 +82,9 @@ def test_the_names_in_redis():
     assert '_mmh3(f"{feature_view}:{feature_name}")' in source
 
 
-def test_sqlite_keeps_an_instant_in_whole_seconds_of_local_time():
+def test_sqlite_keeps_an_instant_in_whole_seconds_of_utc_as_local_time():
     at = datetime(2026, 1, 1, 12, 0, 0, 999999)  # noqa: DTZ001
+    assert internals.to_naive_utc(at.replace(tzinfo=timezone(timedelta(hours=1)))) == at - timedelta(hours=1)
     assert internals.adapt_datetime_epoch(at) == int(at.timestamp())
     assert sqlite3.adapters[(datetime, sqlite3.PrepareProtocol)] is internals.adapt_datetime_epoch
 
