@@ -24,6 +24,7 @@ from bulk_engine.offline import quoted
 
 CACHE_KILOBYTES = 64_000
 VALUES_PER_TRANSACTION = 120_000
+PAGE_ROWS = 10_000
 UPSERT = """
 INSERT INTO {table} (entity_key, feature_name, value, value_text, event_ts, created_ts) VALUES {rows}
 ON CONFLICT (entity_key, feature_name) DO UPDATE SET
@@ -36,7 +37,7 @@ SELECT entity_key FROM batch b WHERE EXISTS (
 )
 """
 # In the primary key's order, so that a page reads no more than its rows.
-PAGE = "SELECT entity_key, max(event_ts) FROM {table} WHERE entity_key > ? GROUP BY entity_key LIMIT 10000"
+PAGE = "SELECT entity_key, max(event_ts) FROM {table} WHERE entity_key > ? GROUP BY entity_key LIMIT ?"
 REMOVE = """
 DELETE FROM {table} WHERE entity_key = ?1
 AND (?2 IS NULL OR (SELECT max(event_ts) FROM {table} WHERE entity_key = ?1) = ?2)
@@ -110,7 +111,8 @@ class SqliteRows:
     def listed(self) -> Iterator[tuple[bytes, int]]:
         """Give each serialized entity key, and what tells its rows from later ones; no lock is held meanwhile."""
         found = [(b"", 0)]
-        while found := self._connection.execute(PAGE.format(table=self._table), (found[-1][0],)).fetchall():
+        page = PAGE.format(table=self._table)
+        while found := self._connection.execute(page, (found[-1][0], PAGE_ROWS)).fetchall():
             yield from found
 
     def remove(self, entities: Iterable[tuple[bytes, int | None]]) -> int:

@@ -79,5 +79,5 @@ PART = Part(
     ratio=2,
     memory=2.5,
     snapshots=(1, 10),
-    most={"stock": 100, "bare": 100},
+    most={"stock": 100, "bare": 1000},
 )

@@ -192,7 +192,7 @@ def test_redis_keys_live_as_long_as_stocks(online_of, tmp_path):
 def test_a_view_of_the_most_features_each_value_another_is_written_as_stock_writes_it(
     online_of, tmp_path, monkeypatch, kind
 ):
-    names, people = [f"it's {n}" for n in range(MOST_FEATURES)], range(2 * ROWS_PER_CALL)
+    names, people = [f"it's {n}" for n in range(MOST_FEATURES)], range(ROWS_PER_CALL + 30)
     columns = {name: [number * len(people) + person for person in people] for number, name in enumerate(names)}
     at = [START] * len(people)
     pq.write_table(pa.table({"person": [str(n) for n in people], **columns, "event": at}), tmp_path / "wide.parquet")

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 import bulk_engine
+from bulk_engine import entities, redis_rows, sqlite_rows
 from tests.unit.bulk_engine.conftest import START, Pair, sqlite_dump
 
 VIEWS = ("scalars", "arrays", "mapped")
@@ -76,12 +77,14 @@ def test_a_dry_run_counts_and_removes_nobody(store):
     assert ages(store, "scalars:an_int64") == [1, 1, 1]
 
 
-def test_many_pages_of_entities_are_each_listed_and_removed_once(pair, store):
-    names = [f"{n:05}" for n in range(25_000)]
+def test_many_pages_of_entities_are_each_listed_and_removed_once(pair, store, monkeypatch):
+    for module, size in ((sqlite_rows, "PAGE_ROWS"), (redis_rows, "KEYS_PER_CALL"), (entities, "BATCH_ROWS")):
+        monkeypatch.setattr(module, size, 7)
+    names = [f"{n:02}" for n in range(50)]
     pair.put("mapped", [{"PERSON": p, "VALUE": 1, "other": "x", "WHEN": START} for p in names], "many")
     pair.ours.materialize("mapped")
     assert sorted(bulk_engine.listed(store, "mapped")) == [(name,) for name in [*names, *"abc"]]
-    assert bulk_engine.remove_absent(store, "mapped", lambda: persons(*names[::2], "a")) == 12_500 + 2
+    assert bulk_engine.remove_absent(store, "mapped", lambda: persons(*names[::2], "a")) == 25 + 2
     assert sorted(bulk_engine.listed(store, "mapped")) == [(name,) for name in [*names[::2], "a"]]
 
 
