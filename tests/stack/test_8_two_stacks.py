@@ -120,7 +120,7 @@ def moved(trained, registry, production) -> tuple[str, str]:
         )
     staged, up, pause, unpause, publish, train, resume, shown = printed(TITLE)
     at_staging = typed(staged)
-    typed(up.replace("1.4.0", os.environ.get("STACK_VERSION", "latest")), env=production)
+    typed(up, env=production)
     secret = read_secrets(production["COMPOSE_ENV_FILES"])["STACK_AIRFLOW_ADMIN_PASSWORD"]
     admin = Login(published(configured(env=production))["api-server"], "admin", secret)
     admin.login()
