@@ -68,12 +68,12 @@ class BulkEngine(LocalComputeEngine):  # type: ignore[misc]
                 with opened(view, self.options.memory_limit) as source:
                     if not (why := source.refusal()):
                         self._write(source, task)
+            if why:
+                log.warning("%s: %s: Feast's own engine materializes it", view.name, why)
+                with online.other_run(self.repo_config, self.online_store, view, self.options.wait_seconds):
+                    return super()._materialize_one(registry, task, **kwargs)
         except Exception as error:  # noqa: BLE001  a job carries its error, which Feast raises
             return self._job(task, MaterializationJobStatus.ERROR, error)
-        if why:
-            log.warning("%s: %s: Feast's own engine materializes it", view.name, why)
-            with online.other_run(self.repo_config, self.online_store, view, self.options.wait_seconds):
-                return super()._materialize_one(registry, task, **kwargs)
         return self._job(task, MaterializationJobStatus.SUCCEEDED)
 
     def refusal(self, task: MaterializationTask) -> str | None:

@@ -44,7 +44,7 @@ def rows_of(config: RepoConfig, store: Any, view: FeatureView, wait_seconds: flo
 @contextmanager
 def other_run(config: RepoConfig, store: Any, view: FeatureView, wait_seconds: float) -> Iterator[None]:
     """Let a run of another engine take part in what is kept beside the rows, so that no note is left over its rows."""
-    if not _kept(config):
+    if not (_kept(config) and view.online):
         yield
         return
     with rows_of(config, store, view, wait_seconds) as rows:

@@ -63,7 +63,7 @@ class SqliteRows:
         self._left_out, self._running = f"{self._view}:left_out", f"{self._view}:running"
         self._upsert = _upsert(self._table, [field.name for field in view.features])
         # While the pages of a transaction fit into the cache, readers go on until its end.
-        self.most_rows = max(1, VALUES_PER_TRANSACTION // len(view.features))
+        self.most_rows = max(1, VALUES_PER_TRANSACTION // max(1, len(view.features)))
         self.rejected = 0
 
     def __enter__(self) -> Self:
@@ -137,6 +137,9 @@ class SqliteRows:
         """Enter a run and take the note away; return whether it was `note`, and no other run is at work.
 
         If so, `left_out` is kept from now on, unless it is "". Other runs have to begin again, unless this one does.
+
+        Raises:
+            sqlite3.OperationalError: The view has no table, as before `feast apply`.
         """
         self._name, self.rejected = str(uuid.uuid4()), 0
         with self._transaction():
@@ -185,8 +188,7 @@ class SqliteRows:
         self._connection.execute(STATES)
         names = (self._view, self._left_out, self._running)
         self._connection.execute("DELETE FROM bulk_engine_state WHERE view IN (?, ?, ?)", names)
-        if self._connection.execute("SELECT * FROM sqlite_master WHERE name = ?", (self._view,)).fetchone():
-            self._connection.execute(LIFE.format(name=quoted(self._life), table=self._table))
+        self._connection.execute(LIFE.format(name=quoted(self._life), table=self._table))
 
     def _kept(self, name: str) -> str:
         if not self._alive():

@@ -20,7 +20,9 @@ for dump in airflow:airflow mlflow:mlflow mlflow_auth:mlflow feast:feast; do
     docker compose exec -T postgres pg_restore --username postgres --exit-on-error --no-owner --role "$owner" --dbname "$database" < "$folder/$database.dump"
 done
 docker compose run --rm --no-deps -T files sh -c 'find /lake /artifacts -mindepth 1 -delete && tar -C / -x' < "$folder/files.tar"
-"$(dirname "$0")/rebuild.sh"  # before the scheduler is up, which takes up the backup's unfinished runs
+rebuilt=0
+"$(dirname "$0")/rebuild.sh" || rebuilt=$?  # before the scheduler is up, which takes up the backup's unfinished runs
 docker compose up --wait
 # shellcheck disable=SC2086  # names, one a word
 [ -z "$more" ] || docker compose --profile serving --profile celery up --wait $more
+exit "$rebuilt"  # a backup without a verified snapshot has nothing to fill the online store with, and its stack runs

@@ -1,7 +1,9 @@
 """What the engine takes on, what it leaves to Feast's own, and what it says."""
 
 import logging
+import sqlite3
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -151,6 +153,16 @@ def test_instants_of_other_units_are_read_as_stock_reads_them(pair, unit):
         online.materialize("mapped")
     assert pair.ours.dump() == pair.stock.dump()
     assert set(bulk_engine.listed(pair.ours.store, "mapped")) == {("a",), ("b",)}
+
+
+@pytest.mark.parametrize("engine_type", ["local", "bulk_engine.BulkEngine"])
+def test_an_online_file_that_is_gone_fails_and_does_not_begin_again_for_ever(online_of, tmp_path, engine_type):
+    online = online_of("sqlite", tmp_path, 0, {"type": engine_type})
+    Pair(online, online, tmp_path).put("scalars", [{"person": "a", "event": START, "made": START}])
+    Path(online.store.config.online_store.path).unlink()
+    online.store._get_provider().online_store._conn = None
+    with pytest.raises(sqlite3.OperationalError, match=r"no such table: .*project_scalars"):
+        online.materialize("scalars")
 
 
 def test_no_files_at_all_fail_as_in_stock(pair):
