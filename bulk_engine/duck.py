@@ -22,6 +22,8 @@ def connected(memory_limit: str) -> Iterator[duckdb.DuckDBPyConnection]:
         _spill_folder() as folder,
         duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(folder)}) as connection,
     ):
+        # In a notebook or at a prompt DuckDB shows a bar of its own, between the lines of Feast's.
+        connection.execute("SET enable_progress_bar = false")
         yield connection
 
 

@@ -17,7 +17,6 @@ SPILLING = """
 import sys, time
 from bulk_engine.duck import connected
 with connected("50MB") as connection:
-    connection.execute("SET threads = 1")  # each takes memory of its own, and so little may not do for two
     connection.execute("CREATE TABLE numbers AS SELECT sha256(i::VARCHAR) FROM range(2000000) t(i)")
     print("spilled", flush=True)
     time.sleep(600)
