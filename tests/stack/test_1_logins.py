@@ -235,3 +235,40 @@ def test_databases_have_no_way_out_and_none_in(pages):
     assert network["internal"] is True
     for service in ("postgres", "redis"):
         assert not re.search(r"->\d+", compose("ps", service, "--format", "{{.Ports}}").stdout)
+
+
+def test_a_later_start_takes_from_a_role_what_is_not_its_own(admin):
+    inside(
+        "api-server", "airflow", "roles", "add-perms", "data-engineering", "--resource", "Variables", "-a", "can_read"
+    )
+    assert ("Variables", "can_read") in held("data-engineering")
+    before = held("ml-engineering")
+    compose("run", "--rm", "migrate-airflow")
+    assert ("Variables", "can_read") not in held("data-engineering")
+    assert ("DAG:publish_features", "can_edit") in held("data-engineering")
+    assert held("ml-engineering") == before
+
+
+def held(role: str) -> set[tuple[str, str]]:
+    """Return the resources and actions of a role."""
+    listed = json.loads(inside("api-server", "airflow", "roles", "list", "--permission", "--output", "json").stdout)
+    return {(row["resource"], action) for row in listed if row["name"] == role for action in row["action"].split(",")}
+
+
+def test_the_first_admin_is_made_again_only_where_there_is_no_admin(admin):
+    named = ("--firstname", "S", "--lastname", "A", "--email", "second@example.com", "--use-random-password")
+    inside("api-server", "airflow", "users", "create", "--role", "Admin", "--username", "second", *named)
+    inside("api-server", "airflow", "users", "delete", "--username", "admin")
+    compose("run", "--rm", "migrate-airflow")
+    assert "admin" not in usernames()
+    inside("api-server", "airflow", "users", "delete", "--username", "second")
+    compose("run", "--rm", "migrate-airflow")
+    assert "admin" in usernames()
+    admin.login()
+
+
+def usernames() -> set[str]:
+    return {
+        user["username"]
+        for user in json.loads(inside("api-server", "airflow", "users", "list", "--output", "json").stdout)
+    }
