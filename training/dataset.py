@@ -187,7 +187,8 @@ def load(entry: ModelEntry, path: str | Path) -> TrainingSet:
         TrainingError: the file is not what was saved.
     """
     with readable(place(path)) as file:
-        table = pq.read_table(file)
+        # One thread for a stream: apache/arrow#50482, as in pyproject.toml.
+        table = pq.read_table(file, use_threads=isinstance(file, str))
     note = json.loads(table.schema.metadata[NOTE])
     if _digest(table, note["holdout_share"]) != note["digest"]:
         raise TrainingError(f"{path}: the values are not those that were saved: clear the run's task training_set")

@@ -12,6 +12,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+import pyarrow.parquet as pq
 
 from training.errors import TrainingError
 
@@ -35,11 +36,11 @@ def check(uri: str, tracking_uri: str, rows: pd.DataFrame | None = None) -> pd.D
         if rows is not None:
             rows.to_parquet(folder / "rows.parquet")
         _run(uri, tracking_uri, model, folder)
-        example, expected = pd.read_parquet(folder / "example.parquet"), Path(model, ANSWER)
+        example, expected = _read(folder / "example.parquet"), Path(model, ANSWER)
         if not expected.exists():
             raise TrainingError(f"{uri} has no {ANSWER}, and so nothing to compare with: train again")
         _compare(uri, example.to_dict("records"), json.loads(expected.read_text()))
-        answers = example if rows is None else pd.read_parquet(folder / "answers.parquet")
+        answers = example if rows is None else _read(folder / "answers.parquet")
     _check_finite(uri, answers, len(example if rows is None else rows))
     return answers
 
@@ -50,12 +51,18 @@ def _run(uri: str, tracking_uri: str, model: str, folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": path, "MLFLOW_TRACKING_URI": tracking_uri}
     command = [sys.executable, "-m", "training.trial", model, str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     if done.returncode < 0:  # nothing that the model did: another try may do
         how = signal.Signals(-done.returncode).name
-        raise RuntimeError(f"the process that tries {uri} was ended by {how}: give tasks more memory, or fewer slots")
+        remedy = "give tasks more memory, or fewer slots" if how == "SIGKILL" else last
+        raise RuntimeError(f"the process that tries {uri} was ended by {how}: {remedy}")
     if done.returncode:
-        last = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise TrainingError(f"{uri} does not load and answer in a fresh process: {last[-1]}")
+        raise TrainingError(f"{uri} does not load and answer in a fresh process: {last}")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    frame: pd.DataFrame = pq.read_table(path).to_pandas()
+    return frame
 
 
 def _compare(uri: str, answered: list[dict[Any, Any]], expected: list[dict[str, Any]]) -> None:
@@ -92,7 +99,7 @@ def main(model: str, folder: str) -> None:
     loaded = mlflow.pyfunc.load_model(model)
     loaded.predict(loaded.metadata.load_input_example(model)).to_parquet(f"{folder}/example.parquet")
     if (rows := Path(folder, "rows.parquet")).exists():
-        loaded.predict(pd.read_parquet(rows)).to_parquet(f"{folder}/answers.parquet")
+        loaded.predict(_read(rows)).to_parquet(f"{folder}/answers.parquet")
 
 
 if __name__ == "__main__":

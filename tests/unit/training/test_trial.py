@@ -89,6 +89,9 @@ def test_a_killed_trial_is_no_fault_of_the_model_and_may_be_tried_again(copy: Pa
     with pytest.raises(RuntimeError, match=r"was ended by SIGKILL: give tasks more memory") as raised:
         trial.check(str(copy), saved[1])
     assert not isinstance(raised.value, TrainingError)
+    (copy / "code" / "feature_row_scorer.py").write_text("import os, sys\nsys.stderr.write('out of x')\nos.abort()")
+    with pytest.raises(RuntimeError, match=r"was ended by SIGABRT: out of x$"):
+        trial.check(str(copy), saved[1])
 
 
 @pytest.mark.parametrize("figure", [float("nan"), float("inf"), None, "high"])
